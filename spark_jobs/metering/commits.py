@@ -1,0 +1,270 @@
+"""The stream's truth in PostgreSQL: sums, offsets, manifest and progress, advanced by one transaction.
+
+A micro-batch is committed once or not at all. Its transaction holds the row of the topic in
+``ops.streams``, so a starting driver, which bumps the epoch there, waits for it or shuts it out; and
+the offsets only advance from the very values that the micro-batch started from.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from metering.archive import StagedFile
+from metering.database import connect, table_name
+
+# PostgreSQL ends the transaction of a driver that freezes inside it, so that its successor need not wait.
+_FROZEN_AFTER: Final = "15s"
+
+
+class SupersededError(Exception):
+    """A newer driver has taken over the topic; this one must end."""
+
+
+class OffsetConflictError(Exception):
+    """The committed offsets are not those that the micro-batch started from."""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How a Kafka partition advances; ``event_clock`` in epoch seconds, ``lost`` half-open offset ranges."""
+
+    partition: int
+    expected_offset: int
+    next_offset: int
+    event_clock: int | None = None
+    lost: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Everything that one transaction applies; ``totals`` has ``window``, ``type``, ``id``, ``value``."""
+
+    advances: list[Advance]
+    totals: pl.DataFrame
+    files: list[StagedFile]
+    accepted: int
+    rejected: dict[str, int]
+    newest_event_time: int | None
+    executor_ms: int
+
+
+class StreamStore:
+    """The committed state of one topic, for one driver (epoch)."""
+
+    def __init__(self, dsn: str, topic: str, bytes_table: str, *, wait_seconds: float = 30.0) -> None:
+        self.dsn = dsn
+        self.topic = topic
+        self.bytes_table = table_name(bytes_table)
+        self.wait_seconds = wait_seconds
+        self.epoch = 0
+        self._connection = self._connect()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = connect(
+            self.dsn,
+            wait_seconds=self.wait_seconds,
+            idle_in_transaction_session_timeout=_FROZEN_AFTER,
+            lock_timeout="60s",
+        )
+        connection.execute(
+            "CREATE TEMPORARY TABLE partial_totals (window_start BIGINT, type TEXT, id TEXT, value BIGINT) "
+            "ON COMMIT DELETE ROWS"
+        )
+        return connection
+
+    def open_epoch(self, host: str, pid: int, spark_ui_url: str | None) -> int:
+        """Take over the topic: from now on no older driver can commit. Returns the new epoch."""
+        row = self._connection.execute(
+            """
+            INSERT INTO ops.streams AS stream
+                (topic, epoch, state, driver_host, driver_pid, spark_ui_url, started_at, heartbeat_at)
+            VALUES (%(topic)s, 1, 'running', %(host)s, %(pid)s, %(url)s, now(), now())
+            ON CONFLICT (topic) DO UPDATE SET
+                epoch = stream.epoch + 1, state = 'running', message = '', driver_host = EXCLUDED.driver_host,
+                driver_pid = EXCLUDED.driver_pid, spark_ui_url = EXCLUDED.spark_ui_url,
+                started_at = now(), heartbeat_at = now()
+            RETURNING epoch
+            """,
+            {"topic": self.topic, "host": host, "pid": pid, "url": spark_ui_url},
+        ).fetchone()
+        self.epoch = int(row[0])  # type: ignore[index]
+        return self.epoch
+
+    def close_epoch(self, state: str, message: str) -> None:
+        """Record how this driver ended (``stopped`` or ``failed``), unless a newer one has taken over."""
+        with connect(self.dsn) as connection:
+            connection.execute(
+                "UPDATE ops.streams SET state = %s, message = %s WHERE topic = %s AND epoch = %s",
+                (state, message, self.topic, self.epoch),
+            )
+
+    def next_offsets(self) -> dict[int, int]:
+        """Partition -> committed next offset: every record below it has been applied."""
+        rows = self._connection.execute(
+            "SELECT partition, next_offset FROM ops.stream_offsets WHERE topic = %s", (self.topic,)
+        ).fetchall()
+        return {int(partition): int(offset) for partition, offset in rows}
+
+    def add_partitions(self, log_starts: dict[int, int]) -> None:
+        """Begin to count partitions that are not known yet, each from the start of its log."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO ops.stream_offsets (topic, partition, next_offset, log_end_offset) "
+                "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                [(self.topic, partition, start, start) for partition, start in log_starts.items()],
+            )
+
+    def manifest(self) -> set[str]:
+        """The paths, relative to the storage path, of all files that are part of the archive."""
+        return {str(path) for (path,) in self._connection.execute("SELECT path FROM ops.archive_files")}
+
+    def commit(self, batch: MicroBatch, publish: Callable[[Iterable[StagedFile]], None]) -> int:
+        """Apply a micro-batch once; returns its commit id.
+
+        ``publish`` moves its files to their final names; it is called inside the transaction, when it
+        is certain that no other driver owns the topic. A lost connection is tried again, after looking
+        whether PostgreSQL had committed all the same.
+
+        Raises:
+            SupersededError: a newer driver owns the topic; nothing is changed.
+            OffsetConflictError: the offsets were advanced by somebody else; nothing is changed.
+            psycopg.Error: PostgreSQL refused (a sum beyond BIGINT, say) or stayed away; nothing is changed.
+        """
+        deadline = time.monotonic() + self.wait_seconds
+        commit_id: int | None = None
+        while True:
+            try:
+                if commit_id is not None and self._is_committed(commit_id):
+                    return commit_id
+                with self._connection.transaction():
+                    self._own_topic()
+                    commit_id = self._insert_micro_batch(batch)
+                    publish(batch.files)
+                    self._advance_offsets(batch.advances)
+                    self._add_totals(batch.totals)
+                    self._insert_files(batch.files, commit_id)
+                return commit_id
+            except psycopg.OperationalError as error:
+                if not self._connection.broken and not isinstance(error, psycopg.errors.LockNotAvailable):
+                    raise
+                if time.monotonic() > deadline:
+                    raise
+                print(f"commit interrupted ({str(error).strip()}); connecting again", flush=True)
+                self._connection.close()
+                self._connection = self._connect()
+
+    def _is_committed(self, commit_id: int) -> bool:
+        found = self._connection.execute(
+            "SELECT 1 FROM ops.micro_batches WHERE commit_id = %s AND epoch = %s", (commit_id, self.epoch)
+        )
+        return found.fetchone() is not None
+
+    def _own_topic(self) -> None:
+        row = self._connection.execute(
+            "SELECT epoch FROM ops.streams WHERE topic = %s FOR UPDATE", (self.topic,)
+        ).fetchone()
+        if row is None or row[0] != self.epoch:
+            raise SupersededError(
+                f"a newer driver (epoch {row and row[0]}) meters topic {self.topic}; "
+                f"this one (epoch {self.epoch}) commits nothing more and ends"
+            )
+
+    def _insert_micro_batch(self, batch: MicroBatch) -> int:
+        row = self._connection.execute(
+            """
+            INSERT INTO ops.micro_batches
+                (topic, epoch, accepted, rejected, rejected_by_reason, newest_event_time, executor_ms)
+            VALUES (%s, %s, %s, %s, %s, to_timestamp(%s), %s)
+            RETURNING commit_id
+            """,
+            (
+                self.topic,
+                self.epoch,
+                batch.accepted,
+                sum(batch.rejected.values()),
+                json.dumps(batch.rejected),
+                batch.newest_event_time,
+                batch.executor_ms,
+            ),
+        ).fetchone()
+        self._connection.execute(
+            "UPDATE ops.streams SET last_commit_at = now() WHERE topic = %s", (self.topic,)
+        )
+        return int(row[0])  # type: ignore[index]
+
+    def _advance_offsets(self, advances: list[Advance]) -> None:
+        advanced = self._connection.execute(
+            """
+            UPDATE ops.stream_offsets AS committed
+            SET next_offset = batch.next_offset,
+                log_end_offset = greatest(committed.log_end_offset, batch.next_offset),
+                event_clock = greatest(committed.event_clock, to_timestamp(batch.event_clock))
+            FROM
+                unnest(
+                    %(partitions)s::int[], %(expected)s::bigint[],
+                    %(following)s::bigint[], %(clocks)s::bigint[]
+                )
+                AS batch (partition, expected_offset, next_offset, event_clock)
+            WHERE committed.topic = %(topic)s
+                AND committed.partition = batch.partition
+                AND committed.next_offset = batch.expected_offset
+            """,
+            {
+                "topic": self.topic,
+                "partitions": [advance.partition for advance in advances],
+                "expected": [advance.expected_offset for advance in advances],
+                "following": [advance.next_offset for advance in advances],
+                "clocks": [advance.event_clock for advance in advances],
+            },
+        ).rowcount
+        if advanced != len(advances):
+            raise OffsetConflictError(
+                f"committed offsets of topic {self.topic} are {self.next_offsets()}, "
+                f"but this micro-batch started from {[(a.partition, a.expected_offset) for a in advances]}"
+            )
+        lost = [(self.topic, a.partition, first, end - 1) for a in advances for first, end in a.lost]
+        if lost:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(
+                    "INSERT INTO ops.lost_offsets (topic, partition, first_offset, last_offset) "
+                    "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                    lost,
+                )
+
+    def _add_totals(self, totals: pl.DataFrame) -> None:
+        if totals.is_empty():
+            return
+        rows = totals.select("window", "type", "id", "value").sort("window", "type", "id")
+        with self._connection.cursor() as cursor:
+            with cursor.copy("COPY partial_totals FROM STDIN (FORMAT csv)") as copy:
+                copy.write(rows.write_csv(include_header=False, quote_style="non_numeric"))
+            cursor.execute(
+                sql.SQL(
+                    """
+                    INSERT INTO {table} AS total (timestamp, type, id, value)
+                    SELECT to_timestamp(window_start), type, id, value FROM partial_totals
+                    ORDER BY window_start, type, id
+                    ON CONFLICT (timestamp, type, id) DO UPDATE SET value = total.value + EXCLUDED.value
+                    """
+                ).format(table=self.bytes_table)
+            )
+
+    def _insert_files(self, files: list[StagedFile], commit_id: int) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO ops.archive_files "
+                "(path, kind, hour, rows, total_bytes, file_size, offsets, commit_id) "
+                "VALUES (%s, %s, to_timestamp(%s), %s, %s, %s, %s, %s)",
+                [_manifest_row(file, commit_id) for file in files],
+            )
+
+
+def _manifest_row(file: StagedFile, commit_id: int) -> tuple[Any, ...]:
+    offsets = json.dumps(file.offsets)
+    return file.path, file.kind, file.hour, file.rows, file.total_bytes, file.file_size, offsets, commit_id

@@ -1,0 +1,148 @@
+"""The driver's heartbeat: it reports lag and health every two seconds, and ends a driver that hangs."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import psycopg
+
+from metering.database import DatabaseError, connect
+from metering.kafka_log import KafkaError, KafkaLog
+
+INTERVAL_SECONDS: Final = 2.0
+PROGRESS_EVERY_SECONDS: Final = 10.0
+EXIT_SUPERSEDED: Final = 3
+EXIT_HUNG: Final = 4
+
+_BEAT: Final = """
+WITH beat AS (
+    UPDATE ops.streams SET heartbeat_at = now() WHERE topic = %(topic)s AND epoch = %(epoch)s RETURNING topic
+)
+UPDATE ops.stream_offsets AS committed
+SET log_end_offset = seen.log_end_offset,
+    caught_up_at = CASE
+        WHEN greatest(committed.next_offset, seen.position) >= seen.log_end_offset
+            THEN greatest(committed.caught_up_at, to_timestamp(%(seen_at)s))
+        ELSE committed.caught_up_at
+    END
+FROM beat, unnest(%(partitions)s::int [], %(ends)s::bigint [], %(positions)s::bigint [])
+    AS seen (partition, log_end_offset, position)
+WHERE committed.topic = beat.topic AND committed.partition = seen.partition
+RETURNING greatest(seen.log_end_offset - greatest(committed.next_offset, seen.position), 0)
+"""
+_PROGRESS: Final = """
+SELECT
+    (SELECT epoch FROM ops.streams WHERE topic = %(topic)s),
+    count(*),
+    coalesce(sum(accepted + rejected) FILTER (WHERE committed_at > now() - interval '10 seconds'), 0)::bigint,
+    coalesce(sum(accepted), 0)::bigint,
+    coalesce(sum(rejected), 0)::bigint,
+    extract(epoch FROM now() - max(committed_at))::float
+FROM ops.micro_batches
+WHERE topic = %(topic)s AND epoch = %(epoch)s
+"""
+
+
+@dataclass
+class Heartbeat:
+    """Beats in a thread of its own until ``stop`` is called.
+
+    ``positions`` gives, per partition, the offset up to which Spark has completed micro-batches; it is
+    ahead of the committed offset where the log ends in transaction markers, which are no records.
+    ``end_driver`` is called with an exit code and a message when the driver is superseded or hangs.
+    """
+
+    dsn: str
+    topic: str
+    epoch: int
+    log: KafkaLog
+    positions: Callable[[], dict[int, int]]
+    hang_timeout: int
+    end_driver: Callable[[int, str], None]
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _connection: psycopg.Connection[Any] | None = None
+    _lag: int = 0
+    _healthy_at: float = field(default_factory=time.monotonic)
+    _commits: int = 0
+    _told_at: float = 0.0
+
+    def start(self) -> None:
+        """Begin to beat."""
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(INTERVAL_SECONDS):
+            try:
+                self._beat()
+                self._tell_progress()
+            except (psycopg.Error, DatabaseError, KafkaError) as error:
+                print(f"heartbeat: {str(error).strip()}", flush=True)
+                self._connection = None
+            if self._stopped.is_set():
+                return
+            idle = time.monotonic() - self._healthy_at
+            if idle > self.hang_timeout:
+                self.end_driver(
+                    EXIT_HUNG,
+                    f"hung: lag of {self._lag} records and nothing committed for {idle:.0f} s; "
+                    "ending so that it is replaced",
+                )
+
+    def _beat(self) -> None:
+        if self._connection is None:
+            self._connection = connect(self.dsn, statement_timeout="10s")
+        partitions = self.log.partitions()
+        seen_at = time.time()
+        ends = self.log.end_offsets(partitions)
+        positions = self.positions()
+        lags = self._connection.execute(
+            _BEAT,
+            {
+                "topic": self.topic,
+                "epoch": self.epoch,
+                "seen_at": seen_at,
+                "partitions": partitions,
+                "ends": [ends[partition] for partition in partitions],
+                "positions": [positions.get(partition, 0) for partition in partitions],
+            },
+        ).fetchall()
+        self._lag = sum(int(lag) for (lag,) in lags)
+        if self._lag == 0 and len(lags) == len(partitions):
+            self._healthy_at = time.monotonic()
+
+    def _tell_progress(self) -> None:
+        assert self._connection is not None
+        row = self._connection.execute(_PROGRESS, {"topic": self.topic, "epoch": self.epoch}).fetchone()
+        assert row is not None
+        epoch, commits, recent, accepted, rejected, commit_age = row
+        if epoch != self.epoch:
+            self.end_driver(
+                EXIT_SUPERSEDED,
+                f"a newer driver (epoch {epoch}) meters topic {self.topic}; "
+                f"this one (epoch {self.epoch}) ends",
+            )
+        if commits > self._commits:
+            self._commits = commits
+            self._healthy_at = time.monotonic()
+        if time.monotonic() - self._told_at >= PROGRESS_EVERY_SECONDS:
+            self._told_at = time.monotonic()
+            last = "none yet" if commit_age is None else f"{commit_age:.1f} s ago"
+            print(
+                f"stream: {recent / PROGRESS_EVERY_SECONDS:,.0f} events/s, lag {self._lag:,} records, "
+                f"last commit {last}, {accepted:,} accepted and {rejected:,} rejected since start "
+                f"(epoch {self.epoch})",
+                flush=True,
+            )
+
+
+def end_process(code: int, message: str) -> None:
+    """End this process at once, whatever its threads wait for; exactness never leans on a clean end."""
+    print(message, flush=True)
+    os._exit(code)

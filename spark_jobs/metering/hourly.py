@@ -1,0 +1,132 @@
+"""Batch layer's transformations: the files of one hour to its totals, and who passed the quota."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as sf
+
+from metering.archive import Storage, StorageError
+from metering.events import ACCEPTED_SCHEMA
+from metering.hours import HOUR_SECONDS
+from metering.totals import TOTALS_SCHEMA, totals
+
+# A file's bytes may pass BIGINT, so they travel as text.
+FILES_SCHEMA: Final = pa.schema([("path", pa.string()), ("rows", pa.int64()), ("total_bytes", pa.string())])
+USERS_SCHEMA: Final = pa.schema([("id", pa.string()), ("email", pa.string()), ("quota", pa.int64())])
+HOURLY_TOTALS_SCHEMA: Final = "window long, type string, id string, value long"
+UNKNOWN_USER: Final = "unknown"
+USER_TYPE: Final = "user_total_bytes"
+MAIL_TYPE: Final = "mail_total_bytes"
+
+
+def files_table(files: Sequence[tuple[str, int, int]]) -> pa.Table:
+    """Rows of the manifest (path, rows, total_bytes) as a table of ``FILES_SCHEMA``."""
+    entries = [(path, rows, str(total)) for path, rows, total in files]
+    return _table(entries, FILES_SCHEMA)
+
+
+def users_table(users: Sequence[tuple[str, str | None, int | None]]) -> pa.Table:
+    """Rows of ``user_metadata`` (id, email, quota) as a table of ``USERS_SCHEMA``."""
+    return _table(users, USERS_SCHEMA)
+
+
+def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema)
+
+
+def hour_totals(files: DataFrame, storage_path: str) -> DataFrame:
+    """Total the events of an hour's archive files.
+
+    Args:
+        files: ``FILES_SCHEMA``, rows of the manifest.
+        storage_path: what the paths are relative to.
+
+    Returns:
+        ``window`` (start of the hour, epoch seconds), ``type`` (antenna, user, app), ``id``, ``value``.
+
+    A file that cannot be read, or that does not hold what the manifest says, fails the job by its name.
+    """
+    partials = files.mapInArrow(_file_totals(storage_path), HOURLY_TOTALS_SCHEMA)
+    return partials.groupBy("window", "type", "id").agg(sf.sum("value").alias("value"))
+
+
+def mail_totals(device_totals: DataFrame, users: DataFrame) -> DataFrame:
+    """Totals per user email; devices that no user owns stand under ``unknown``.
+
+    Args:
+        device_totals: ``window``, ``type``, ``id`` (device), ``value``.
+        users: ``USERS_SCHEMA``.
+
+    Returns:
+        ``window``, ``type`` (``mail_total_bytes``), ``id`` (email), ``value``.
+    """
+    email = sf.coalesce(users["email"], sf.lit(UNKNOWN_USER))
+    return (
+        device_totals.join(sf.broadcast(users), on="id", how="left")
+        .groupBy("window", email.alias("email"))
+        .agg(sf.sum("value").alias("value"))
+        .select("window", sf.lit(MAIL_TYPE).alias("type"), sf.col("email").alias("id"), "value")
+    )
+
+
+def quota_breaches(mails: DataFrame, users: DataFrame) -> DataFrame:
+    """The users whose usage in the hour is strictly greater than the sum of their devices' quotas.
+
+    Args:
+        mails: the result of ``mail_totals``.
+        users: ``USERS_SCHEMA``.
+
+    Returns:
+        ``email``, ``usage`` (bytes), ``quota`` (bytes), ``window``.
+    """
+    quotas = users.where(_is_owned(users)).groupBy("email").agg(sf.sum("quota").alias("quota"))
+    return (
+        mails.join(sf.broadcast(quotas), on=mails["id"] == quotas["email"], how="inner")
+        .where(sf.col("value") > sf.col("quota"))
+        .select("email", sf.col("value").alias("usage"), "quota", "window")
+    )
+
+
+def _is_owned(users: DataFrame) -> Column:
+    return users["email"].isNotNull() & users["quota"].isNotNull()
+
+
+def _file_totals(storage_path: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        storage = Storage(storage_path)
+        schema = pl.DataFrame(schema=TOTALS_SCHEMA).to_arrow().schema
+        for batch in batches:
+            for file in batch.to_pylist():
+                events = _read_file(storage, file["path"], file["rows"], int(file["total_bytes"]))
+                table = totals(events, HOUR_SECONDS).to_arrow().cast(_with_plain_strings(schema))
+                yield from table.to_batches()
+
+    return run
+
+
+def _with_plain_strings(schema: pa.Schema) -> pa.Schema:
+    # Polars hands out string views, which Spark does not take.
+    return pa.schema([(f.name, pa.int64() if pa.types.is_integer(f.type) else pa.string()) for f in schema])
+
+
+def _read_file(storage: Storage, path: str, rows: int, total_bytes: int) -> pl.DataFrame:
+    """The events of a file, with the columns of ``ACCEPTED_SCHEMA`` less ``position``."""
+    columns = ["timestamp", "id", "antenna_id", "bytes", "app"]
+    try:
+        table = pq.read_table(
+            storage.full(path), filesystem=storage.filesystem, columns=columns, partitioning=None
+        )
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"archive file {path} of {storage.storage_path} cannot be read: {error}") from None
+    events = pl.DataFrame(pl.from_arrow(table)).with_columns(event_time=pl.col("timestamp").dt.epoch("s"))
+    found = int(events["bytes"].cast(pl.Int128).sum())
+    if (events.height, found) != (rows, total_bytes):
+        raise StorageError(
+            f"archive file {path} of {storage.storage_path} holds {events.height} events of {found} bytes, "
+            f"but the manifest says {rows} events of {total_bytes} bytes: the file is damaged"
+        )
+    return events.select([column for column in ACCEPTED_SCHEMA if column != "position"])

@@ -1,0 +1,130 @@
+"""One micro-batch from Kafka records to a commit: executors do the work, the driver only commits."""
+
+import time
+from threading import Lock
+
+import psycopg
+from pyspark.sql import DataFrame
+
+from metering.archive import Storage, StorageError
+from metering.commits import Advance, MicroBatch, OffsetConflictError, StreamStore, SupersededError
+from metering.events import Limits
+from metering.executor_pass import (
+    RECORD_COLUMNS,
+    RESULT_SCHEMA,
+    PartitionSpan,
+    PassPlan,
+    PassResult,
+    executor_pass,
+    merge_results,
+)
+from metering.kafka_log import KafkaLog
+
+# Below this lag one task takes the whole micro-batch: fewer and larger files, and less to start.
+SMALL_BATCH_RECORDS = 50_000
+
+
+class MicroBatchWriter:
+    """The function for ``foreachBatch``; ``committing`` is held while a transaction may be open."""
+
+    def __init__(
+        self, store: StreamStore, log: KafkaLog, storage: Storage, max_future: int, max_lateness: int | None
+    ) -> None:
+        self.store = store
+        self.log = log
+        self.storage = storage
+        self.max_future = max_future
+        self.max_lateness = max_lateness
+        self.committing = Lock()
+        self.failure: Exception | None = None
+
+    def __call__(self, records: DataFrame, _batch_id: int) -> None:
+        """Apply the records (Kafka source columns) once, whatever was applied of them before."""
+        try:
+            self._write(records)
+        except Exception as error:
+            # Spark reports a failed micro-batch with the stack of its callback; the job wants the cause.
+            self.failure = error
+            raise
+
+    def _write(self, records: DataFrame) -> None:
+        started = time.monotonic()
+        plan = self._plan()
+        passes = records.select(*RECORD_COLUMNS)
+        if self._lag(plan) < SMALL_BATCH_RECORDS:
+            passes = passes.coalesce(1)
+        rows = passes.mapInArrow(executor_pass(plan), RESULT_SCHEMA).collect()
+        results, totals = merge_results(bytes(row.result) for row in rows)
+        advances = self._advances(plan, results)
+        batch = MicroBatch(
+            advances=advances,
+            totals=totals,
+            files=[file for result in results for file in result.files],
+            accepted=sum(result.accepted for result in results),
+            rejected=_sum_counts(results),
+            newest_event_time=max(
+                (r.newest_event_time for r in results if r.newest_event_time is not None), default=None
+            ),
+            executor_ms=round((time.monotonic() - started) * 1000),
+        )
+        if not advances:
+            self.storage.withdraw(batch.files)
+            return
+        self._commit(batch)
+
+    def _plan(self) -> PassPlan:
+        now = int(time.time())
+        partitions = self.log.partitions()
+        offsets = self.store.next_offsets()
+        if new := [partition for partition in partitions if partition not in offsets]:
+            self.store.add_partitions(self.log.start_offsets(new))
+            offsets = self.store.next_offsets()
+        oldest = None if self.max_lateness is None else now - self.max_lateness
+        limits = Limits(newest=now + self.max_future, oldest=oldest)
+        return PassPlan(self.storage.storage_path, self.store.topic, self.store.epoch, offsets, limits)
+
+    def _lag(self, plan: PassPlan) -> int:
+        ends = self.log.end_offsets(list(plan.next_offsets))
+        return sum(ends[partition] - offset for partition, offset in plan.next_offsets.items())
+
+    def _advances(self, plan: PassPlan, results: list[PassResult]) -> list[Advance]:
+        spans: dict[int, list[PartitionSpan]] = {}
+        for result in results:
+            for partition, span in result.partitions.items():
+                spans.setdefault(partition, []).append(span)
+        # Only where the log begins beyond the expected offset did retention remove records; other
+        # gaps are transaction markers or compaction.
+        gapped = [partition for partition, seen in spans.items() if any(span.gaps for span in seen)]
+        log_starts = self.log.start_offsets(gapped) if gapped else {}
+        advances = []
+        for partition, seen in spans.items():
+            expected = plan.next_offsets[partition]
+            following = max(span.next_offset for span in seen)
+            if following > expected:
+                start = log_starts.get(partition, 0)
+                lost = tuple(
+                    (first, min(end, start)) for span in seen for first, end in span.gaps if first < start
+                )
+                clocks = [span.event_clock for span in seen if span.event_clock is not None]
+                advances.append(Advance(partition, expected, following, max(clocks, default=None), lost))
+        return advances
+
+    def _commit(self, batch: MicroBatch) -> None:
+        with self.committing:
+            try:
+                self.store.commit(batch, self.storage.publish)
+            except psycopg.OperationalError:
+                # It is not known whether PostgreSQL committed: the files stay, and the next driver
+                # removes them if the manifest does not name them.
+                raise
+            except (SupersededError, OffsetConflictError, StorageError, psycopg.Error, OSError):
+                self.storage.withdraw(batch.files)
+                raise
+
+
+def _sum_counts(results: list[PassResult]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for result in results:
+        for reason, count in result.rejected.items():
+            counts[reason] = counts.get(reason, 0) + count
+    return counts
