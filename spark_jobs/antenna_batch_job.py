@@ -4,7 +4,6 @@ Run it with spark-submit. Exit codes: 0 done, 1 failed, 2 bad arguments. The sam
 it at once, leave the same rows.
 """
 
-import re
 import sys
 from argparse import Namespace
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from pyspark.sql import functions as sf
 from metering.archive import Storage, StorageError
 from metering.arguments import batch_parser
 from metering.database import DatabaseError, check_tables, connect, conninfo, read_password
+from metering.failures import cause
 from metering.hour_store import HourStore, Manifest
 from metering.hourly import USER_TYPE, files_table, hour_totals, mail_totals, quota_breaches, users_table
 from metering.session import start_session
@@ -50,7 +50,7 @@ def main() -> int:
     except (DatabaseError, StorageError) as error:
         return failed(str(error))
     except PySparkException as error:
-        return failed(cause(str(error)))
+        return failed(cause(error))
     except psycopg.Error as error:
         return failed(f"PostgreSQL refused the hour {arguments.timestamp.isoformat()}: {str(error).strip()}")
     print(
@@ -66,7 +66,7 @@ def main() -> int:
 def check_inputs(arguments: Namespace) -> str:
     """The libpq connection string, once it is known to work and the tables are there."""
     dsn = conninfo(arguments.jdbc_uri, arguments.jdbc_user, read_password(arguments.jdbc_password_file))
-    with connect(dsn, wait_seconds=30) as connection:
+    with connect(dsn, wait_seconds=15) as connection:
         check_tables(
             connection,
             [
@@ -93,12 +93,6 @@ def compute(
     hourly = hour.where(sf.col("type") != USER_TYPE).unionByName(mails).select("type", "id", "value")
     breaches = quota_breaches(mails, owners).select("email", "usage", "quota")
     return HourRows([tuple(row) for row in hourly.collect()], [tuple(row) for row in breaches.collect()])
-
-
-def cause(message: str) -> str:
-    """The error that an executor's Python code raised, out of Spark's account of the failed stage."""
-    raised = re.findall(r"(?:StorageError|OverflowError): (.+)", message)
-    return raised[0] if raised else message.strip().splitlines()[0]
 
 
 def failed(message: str) -> int:

@@ -14,6 +14,7 @@ from argparse import Namespace
 from pathlib import PurePosixPath
 from types import FrameType
 
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -21,6 +22,7 @@ from metering.archive import Storage, StorageError
 from metering.arguments import streaming_parser
 from metering.commits import StreamStore, SupersededError
 from metering.database import DatabaseError, check_tables, connect, conninfo, read_password
+from metering.failures import cause
 from metering.heartbeat import EXIT_SUPERSEDED, Heartbeat, end_process
 from metering.kafka_log import KafkaError, KafkaLog
 from metering.micro_batch import MicroBatchWriter
@@ -60,7 +62,7 @@ def main() -> int:
 def check_database(arguments: Namespace) -> str:
     """The libpq connection string, once it is known to work and the tables are there."""
     dsn = conninfo(arguments.jdbc_uri, arguments.jdbc_user, read_password(arguments.jdbc_password_file))
-    with connect(dsn, wait_seconds=30) as connection:
+    with connect(dsn, wait_seconds=15) as connection:
         check_tables(connection, [arguments.user_metadata_table, arguments.bytes_table, "ops.streams"])
     return dsn
 
@@ -103,15 +105,30 @@ def meter(
         end_process,
     )
     heartbeat.start()
-    while not stop.wait(0.2) and query.isActive:
-        pass
+    java_lives = wait_for_end(query, stop)
     heartbeat.stop()
     if stop.is_set():
         # Airflow kills after 5 seconds: let an open transaction finish if it is quick, begin no other.
         writer.committing.acquire(timeout=STOP_SECONDS)
         store.close_epoch("stopped", "stopped by a signal")
         end_process(128 + signal.SIGTERM, "stopped by a signal; everything committed is kept")
+    if not java_lives:
+        message = "Spark's Java process ended; see the lines above, or whether it was killed for its memory"
+        store.close_epoch("failed", message)
+        end_process(1, f"antenna_streaming_job.py: {message}")
     return outcome(query, writer, store)
+
+
+def wait_for_end(query: StreamingQuery, stop: threading.Event) -> bool:
+    """Wait until the query ends or ``stop`` is set; returns whether Spark's Java process still answers."""
+    try:
+        while not stop.wait(0.2) and query.isActive:
+            pass
+    except (Py4JError, OSError):
+        # The signal that ended Java may be on its way to this process too.
+        stop.wait(1)
+        return False
+    return True
 
 
 def start_query(
@@ -160,7 +177,7 @@ def outcome(query: StreamingQuery, writer: MicroBatchWriter, store: StreamStore)
     if failure is None:
         store.close_epoch("stopped", "everything available was consumed")
         return 0
-    message = str(failure).strip().splitlines()[0]
+    message = cause(failure)
     print(f"antenna_streaming_job.py: {message}", flush=True)
     if isinstance(failure, SupersededError):
         return EXIT_SUPERSEDED

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import polars as pl
 import psycopg
@@ -20,6 +20,8 @@ from metering.database import connect, table_name
 
 # PostgreSQL ends the transaction of a driver that freezes inside it, so that its successor need not wait.
 _FROZEN_AFTER: Final = "15s"
+
+Result = TypeVar("Result")
 
 
 class SupersededError(Exception):
@@ -106,6 +108,9 @@ class StreamStore:
 
     def next_offsets(self) -> dict[int, int]:
         """Partition -> committed next offset: every record below it has been applied."""
+        return self._reconnecting(self._next_offsets)
+
+    def _next_offsets(self) -> dict[int, int]:
         rows = self._connection.execute(
             "SELECT partition, next_offset FROM ops.stream_offsets WHERE topic = %s", (self.topic,)
         ).fetchall()
@@ -136,27 +141,33 @@ class StreamStore:
             OffsetConflictError: the offsets were advanced by somebody else; nothing is changed.
             psycopg.Error: PostgreSQL refused (a sum beyond BIGINT, say) or stayed away; nothing is changed.
         """
-        deadline = time.monotonic() + self.wait_seconds
         commit_id: int | None = None
+
+        def attempt() -> int:
+            nonlocal commit_id
+            if commit_id is not None and self._is_committed(commit_id):
+                return commit_id
+            with self._connection.transaction():
+                self._own_topic()
+                commit_id = self._insert_micro_batch(batch)
+                publish(batch.files)
+                self._advance_offsets(batch.advances)
+                self._add_totals(batch.totals)
+                self._insert_files(batch.files, commit_id)
+            return commit_id
+
+        return self._reconnecting(attempt)
+
+    def _reconnecting(self, work: Callable[[], Result]) -> Result:
+        """Do the work, again on a new connection where one was lost, for ``wait_seconds`` at most."""
+        deadline = time.monotonic() + self.wait_seconds
         while True:
             try:
-                if commit_id is not None and self._is_committed(commit_id):
-                    return commit_id
-                with self._connection.transaction():
-                    self._own_topic()
-                    commit_id = self._insert_micro_batch(batch)
-                    publish(batch.files)
-                    self._advance_offsets(batch.advances)
-                    self._add_totals(batch.totals)
-                    self._insert_files(batch.files, commit_id)
-                return commit_id
+                return work()
             except psycopg.OperationalError as error:
-                if not self._connection.broken and not isinstance(error, psycopg.errors.LockNotAvailable):
+                if not self._connection.closed or time.monotonic() > deadline:
                     raise
-                if time.monotonic() > deadline:
-                    raise
-                print(f"commit interrupted ({str(error).strip()}); connecting again", flush=True)
-                self._connection.close()
+                print(f"connection to PostgreSQL lost ({str(error).strip()}); connecting again", flush=True)
                 self._connection = self._connect()
 
     def _is_committed(self, commit_id: int) -> bool:
@@ -225,7 +236,7 @@ class StreamStore:
         ).rowcount
         if advanced != len(advances):
             raise OffsetConflictError(
-                f"committed offsets of topic {self.topic} are {self.next_offsets()}, "
+                f"committed offsets of topic {self.topic} are {self._next_offsets()}, "
                 f"but this micro-batch started from {[(a.partition, a.expected_offset) for a in advances]}"
             )
         lost = [(self.topic, a.partition, first, end - 1) for a in advances for first, end in a.lost]

@@ -48,7 +48,7 @@ class HourStore:
         Raises:
             DatabaseError: PostgreSQL refuses, or another run keeps the hour for ten minutes.
         """
-        with connect(dsn, wait_seconds=30, lock_timeout=_LOCK_TIMEOUT) as connection:
+        with connect(dsn, wait_seconds=15, lock_timeout=_LOCK_TIMEOUT) as connection:
             try:
                 connection.execute(
                     "SELECT pg_advisory_lock(%s, %s)", (_LOCK_CLASS, int(hour.timestamp()) // 3600)

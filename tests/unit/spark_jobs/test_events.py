@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from metering.events import (
     INT64_MAX,
     REASONS,
@@ -16,7 +17,8 @@ from metering.events import (
 )
 
 NOW = 1_600_606_000
-LIMITS = Limits(newest=NOW + 600, oldest=NOW - 7 * 86400)
+OLDEST = NOW - 7 * 86400
+LIMITS = Limits(newest=NOW + 600, oldest=OLDEST)
 GOOD: dict[str, Any] = {
     "bytes": 12,
     "timestamp": NOW,
@@ -74,7 +76,7 @@ def without(*names: str) -> bytes:
         *[(changed(**{name: ""}), "empty_field") for name in ("id", "antenna_id", "app")],
         *[(changed(**{name: "a\0b"}), "nul_character") for name in ("id", "antenna_id", "app")],
         (changed(timestamp=LIMITS.newest + 1), "in_the_future"),
-        (changed(timestamp=LIMITS.oldest - 1), "too_late"),
+        (changed(timestamp=OLDEST - 1), "too_late"),
         (changed(timestamp=NOW * 1000), "in_the_future"),
     ],
 )
@@ -96,7 +98,7 @@ def test_rejected(record: bytes | None, reason: str) -> None:
         (changed(bytes=0), (NOW, 0)),
         (changed(bytes=INT64_MAX), (NOW, INT64_MAX)),
         (changed(timestamp=LIMITS.newest), (LIMITS.newest, 12)),
-        (changed(timestamp=LIMITS.oldest), (LIMITS.oldest, 12)),
+        (changed(timestamp=OLDEST), (OLDEST, 12)),
         (changed(unknown={"nested": [1, None]}), (NOW, 12)),
         (without("timestamp")[:-1] + f', "timestmap": {NOW - 5}}}'.encode(), (NOW - 5, 12)),
         (changed(timestmap=NOW - 5), (NOW, 12)),

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from metering.hours import parse_hour
 
 

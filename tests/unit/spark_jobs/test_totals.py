@@ -2,6 +2,7 @@
 
 import polars as pl
 import pytest
+
 from metering.events import INT64_MAX
 from metering.totals import TOTALS_SCHEMA, no_totals, sum_totals, totals
 
@@ -12,9 +13,9 @@ EVENTS = pl.DataFrame(
         (300, "d2", "a1", 11, "WHATSAPP"),
         (3600, "d1", "a1", 13, "WHATSAPP"),
     ],
-    schema={"event_time": pl.Int64, "id": pl.String, "antenna_id": pl.String, "bytes": pl.Int64, "app": pl.String},
+    schema=["event_time", "id", "antenna_id", "bytes", "app"],
     orient="row",
-)  # fmt: skip
+)
 
 
 def test_five_minute_windows() -> None:
