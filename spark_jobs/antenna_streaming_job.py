@@ -36,7 +36,7 @@ FETCH_OPTIONS = {
     "kafka.fetch.max.bytes": str(64 * 1024 * 1024),
     "kafka.isolation.level": "read_committed",
 }
-MAX_RECORDS_PER_MICRO_BATCH = 2_000_000
+MAX_RECORDS_PER_MICRO_BATCH = 1_000_000
 STOP_SECONDS = 3.0
 
 

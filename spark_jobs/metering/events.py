@@ -1,8 +1,8 @@
 """The event rules: which records of the topic are accepted, and why the others are rejected.
 
-One statement of the rules serves two ways through: ``decode_records`` takes a whole Arrow batch at
-once and is what runs; any batch in which it meets something unusual goes record by record through
-``decode_record``, which names the reason. Both use the same decoder of the same ``Event``.
+One statement of the rules serves two ways through. ``decode_records`` takes a whole Arrow batch: one decoder
+call a record, then the other rules on columns. Every record that is in any way unusual goes through
+``decode_record``, which names the first rule that it breaks.
 """
 
 from collections.abc import Sequence
@@ -94,12 +94,19 @@ def decode_records(records: Sequence[bytes | None], limits: Limits) -> tuple[pl.
             ``antenna_id``, ``bytes``, ``app``.
         rejected: ``position``, ``reason`` (one of ``REASONS``), ``detail``.
     """
-    events = _decode_all(records)
-    if events is not None:
-        accepted = _frame(range(len(records)), events)
-        if _obeys_time_and_text_rules(accepted, limits):
-            return accepted, pl.DataFrame(schema=REJECTED_SCHEMA)
-    return _decode_one_by_one(records, limits)
+    events, positions, unusual = _decode_each(records)
+    frame = _frame(positions, events).with_columns(broken=_breaks_a_rule(limits))
+    unusual += frame.filter("broken")["position"].to_list()
+    rejected = []
+    for position in unusual:
+        try:
+            decode_record(records[position], limits)
+        except RejectedRecordError as rejection:
+            rejected.append((position, rejection.reason, rejection.detail))
+    return (
+        frame.filter(~pl.col("broken")).drop("broken"),
+        pl.DataFrame(rejected, schema=REJECTED_SCHEMA, orient="row").sort("position"),
+    )
 
 
 def decode_record(record: bytes | None, limits: Limits) -> Event:
@@ -120,38 +127,52 @@ def decode_record(record: bytes | None, limits: Limits) -> Event:
     return event
 
 
-def _decode_all(records: Sequence[bytes | None]) -> list[Event] | None:
-    """All events, or None where any record is unusual."""
+def _decode_each(records: Sequence[bytes | None]) -> tuple[list[Event], list[int], list[int]]:
+    """The events, their positions, and the positions of records without one."""
     decode = _event_decoder.decode
+    events: list[Event] = []
+    positions: list[int] = []
+    unusual: list[int] = []
+    not_text = _not_text(records)
+    for position, record in enumerate(records):
+        try:
+            event = decode(record)  # type: ignore[arg-type]
+        except (TypeError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            unusual.append(position)
+            continue
+        if not_text and position in not_text:
+            unusual.append(position)
+        else:
+            events.append(event)
+            positions.append(position)
+    return events, positions, unusual
+
+
+def _not_text(records: Sequence[bytes | None]) -> set[int]:
+    """The positions of records that are not UTF-8: the decoder passes over the bytes of ignored fields."""
     try:
-        # The decoder passes over the bytes of ignored fields; the record as a whole must be UTF-8.
-        b"\n".join(records).decode()  # type: ignore[arg-type]
-        return [decode(record) for record in records]  # type: ignore[arg-type]
-    except (TypeError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        b"\n".join(record or b"" for record in records).decode()
+    except UnicodeDecodeError:
+        return {position for position, record in enumerate(records) if not _is_text(record or b"")}
+    return set()
 
 
-def _obeys_time_and_text_rules(accepted: pl.DataFrame, limits: Limits) -> bool:
+def _is_text(record: bytes) -> bool:
+    try:
+        record.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _breaks_a_rule(limits: Limits) -> pl.Expr:
     event_time = pl.col("event_time")
     broken = (event_time == NOT_GIVEN) | (event_time > limits.newest)
     if limits.oldest is not None:
         broken |= event_time < limits.oldest
     for field in _TEXT_FIELDS:
         broken |= pl.col(field).str.contains("\0", literal=True)
-    return not accepted.select(broken.any()).item()
-
-
-def _decode_one_by_one(records: Sequence[bytes | None], limits: Limits) -> tuple[pl.DataFrame, pl.DataFrame]:
-    positions: list[int] = []
-    events: list[Event] = []
-    rejected: list[tuple[int, str, str]] = []
-    for position, record in enumerate(records):
-        try:
-            events.append(decode_record(record, limits))
-            positions.append(position)
-        except RejectedRecordError as rejection:
-            rejected.append((position, rejection.reason, rejection.detail))
-    return _frame(positions, events), pl.DataFrame(rejected, schema=REJECTED_SCHEMA, orient="row")
+    return broken
 
 
 def _frame(positions: Sequence[int], events: Sequence[Event]) -> pl.DataFrame:
