@@ -1,0 +1,49 @@
+# Every target sets up what it needs by itself. `make help` lists them.
+# Variables, on the command line or in the environment: ANTENNA_HOME (.local), ANTENNA_KAFKA_PORT (9092),
+# ANTENNA_DB_PORT (5433), ANTENNA_AIRFLOW_PORT (8080).
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run stop status setup test lint requirements
+
+PYTHON := .venv/bin/python
+STACK := $(PYTHON) -m include.local_stack
+CODE := include dags plugins spark_jobs tests
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
+		printf '  make %-14s %s\n' "$$target" "$$text"; done
+
+run: ## Start the stack, with traffic; ONCE=1: prove that it works, then stop; SIMULATOR=0: without traffic
+	@scripts/setup.sh run
+	@$(STACK) run
+
+stop: ## Stop the stack, also after a crash
+	@scripts/setup.sh run
+	@$(STACK) stop
+
+status: ## One screen about the running stack; exits 0 only if it is healthy
+	@scripts/setup.sh run
+	@$(STACK) status
+
+setup: ## Install everything: Python packages, Java (Debian, as root), jars
+	@scripts/setup.sh dev
+	@$(STACK) setup
+
+test: ## Every test, against real services of its own; ARGS="-k name" selects
+	@scripts/setup.sh dev
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: ## Linters and types
+	@scripts/setup.sh dev
+	@$(PYTHON) -m ruff check $(CODE)
+	@$(PYTHON) -m ruff format --check $(CODE)
+	@$(PYTHON) -m mypy $(CODE)
+	@$(PYTHON) -m sqlfluff lint --disable-progress-bar include/sql
+
+requirements: ## Compile requirements*.txt from requirements*.in
+	@scripts/setup.sh dev
+	@for name in requirements requirements-dev; do \
+		.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --custom-compile-command "make requirements" \
+			--output-file $$name.txt $$name.in || exit 1; done

@@ -1,0 +1,1 @@
+"""The whole system on one machine without containers: its services, and the commands around them."""

@@ -1,0 +1,1 @@
+"""Simulated device traffic, and a ledger of exactly what was sent."""

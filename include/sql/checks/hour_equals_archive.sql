@@ -1,0 +1,57 @@
+-- The hour's antenna total equals the bytes, and what the batch job read the bytes and events, of
+-- the archive files up to the commit that it covers.
+-- Parameters: hour.
+WITH asked AS (
+    SELECT %(hour)s::TIMESTAMPTZ AS hour
+),
+
+hourly AS (
+    SELECT coalesce(sum(bytes_hourly.value), 0) AS antennas
+    FROM asked
+    INNER JOIN public.bytes_hourly ON asked.hour = bytes_hourly.timestamp
+    WHERE bytes_hourly.type = 'antenna_total_bytes'
+),
+
+computed AS (
+    SELECT
+        max(hours.covered_commit_id) AS covered_commit_id,
+        max(hours.events) AS events,
+        max(hours.total_bytes) AS total_bytes
+    FROM asked
+    INNER JOIN ops.hours ON asked.hour = hours.hour
+),
+
+covered AS (
+    SELECT
+        count(*) AS files,
+        coalesce(sum(archive_files.rows), 0) AS events,
+        coalesce(sum(archive_files.total_bytes), 0) AS total_bytes
+    FROM asked
+    INNER JOIN ops.archive_files ON asked.hour = archive_files.hour
+    CROSS JOIN computed
+    WHERE archive_files.kind = 'events' AND archive_files.commit_id <= computed.covered_commit_id
+)
+
+SELECT
+    coalesce(
+        hourly.antennas = covered.total_bytes
+        AND computed.total_bytes = covered.total_bytes
+        AND computed.events = covered.events,
+        FALSE
+    ) AS passed,
+    format(
+        'hour %%s: antenna totals in bytes_hourly %%s; the batch job read %%s bytes in %%s events; '
+        'the %%s archive files up to commit %%s hold %%s bytes in %%s events',
+        asked.hour,
+        hourly.antennas,
+        coalesce(computed.total_bytes::TEXT, 'no'),
+        coalesce(computed.events::TEXT, 'no'),
+        covered.files,
+        coalesce(computed.covered_commit_id::TEXT, 'none'),
+        covered.total_bytes,
+        covered.events
+    ) AS figures
+FROM asked
+CROSS JOIN hourly
+CROSS JOIN computed
+CROSS JOIN covered;

@@ -1,0 +1,1 @@
+"""Operators, sensors, triggers and defaults that the DAGs share."""

@@ -1,0 +1,27 @@
+"""What happens when a task has failed for good."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+RERUN = "read the task's log above; when the cause is gone, clear the task: it can be run again without harm"
+
+
+def log_failure(context: Mapping[str, Any]) -> None:
+    """Log one line that says what failed, for which hour, why, and what to do next.
+
+    What to do is the task's own `doc_md` where it has one.
+    """
+    logger.error(describe_failure(context))
+
+
+def describe_failure(context: Mapping[str, Any]) -> str:
+    """The line that `log_failure` logs; `context` is the task's Airflow context."""
+    ti = context["ti"]
+    hour = ti.xcom_pull(task_ids="choose_hour") if "choose_hour" in context["dag"].task_ids else None
+    about_hour = f", hour {hour}" if hour else ""
+    reason = (str(context.get("exception") or "").strip().splitlines() or ["no reason given"])[0]
+    next_step = " ".join((context["task"].doc_md or RERUN).split()).removeprefix("If it fails: ")
+    return f"FAILED {ti.dag_id}.{ti.task_id} (run {ti.run_id}{about_hour}): {reason} NEXT: {next_step}"
