@@ -16,7 +16,8 @@ gives the same rows.
 **Schedule**: hourly, one run for each closed hour. Its data interval is the hour, in UTC.
 
 **Inputs**: the archive of events, `bytes`, `user_metadata`; connections `spark_default`, `postgres_antenna`;
-Variable `antenna_storage`.
+Variable `antenna_storage`. The environment of Airflow may set `ANTENNA_BATCH_START`, the first hour (then
+hours that passed while Airflow was not running are made up for), and `ANTENNA_BATCH_HOURS_AT_ONCE` (1).
 
 **Outputs**: `bytes_hourly`, `user_quota_limit`.
 
@@ -59,6 +60,7 @@ from antenna_airflow.sensors.hour_sealed import HourSealedSensor
 
 # Where this is set, the schedule also makes up for the hours since then in which Airflow was not running.
 CATCH_UP_FROM = os.environ.get("ANTENNA_BATCH_START")
+HOURS_AT_ONCE = int(os.environ.get("ANTENNA_BATCH_HOURS_AT_ONCE", "1"))
 
 HOUR = "{{ ti.xcom_pull(task_ids='choose_hour') }}"
 
@@ -122,8 +124,8 @@ with DAG(
         ],
         inlets=[assets.ARCHIVE_EVENTS, assets.USER_METADATA],
         outlets=[assets.BYTES_HOURLY, assets.USER_QUOTA_LIMIT],
-        # Each Spark application takes about 1 GB: a backfill on a small machine computes hour after hour.
-        max_active_tis_per_dag=1,
+        # Each Spark application takes about 1 GB: by default, a backfill computes one hour after the other.
+        max_active_tis_per_dag=HOURS_AT_ONCE,
         # An hour of tens of millions of events takes minutes.
         execution_timeout=timedelta(hours=1),
         doc_md="If it fails: read the job's last lines in the log. The hour still has its former rows.",

@@ -5,14 +5,14 @@ Runs the streaming job, always one: it reads the topic `devices`, adds up 5-minu
 writes the archive, each event exactly once. The task's log shows its progress: rate, lag, last commit.
 
 A driver that dies is replaced at once. One that hangs ends itself, or is killed when its heartbeat in
-`ops.streams` has stood still for a minute, even when it is frozen; then it is replaced too. A newer driver
-takes the stream over from an older one, so that two can never count an event twice.
+`ops.streams` has stood still for half a minute, even when it is frozen; then it is replaced too. A newer
+driver takes the stream over from an older one, so that two can never count an event twice.
 
 **Inputs**: the topic `devices`; connections `kafka_default`, `postgres_antenna`, `spark_default`; Variables
 
 * `antenna_storage`, `antenna_checkpoint`: where the archive and Spark's checkpoint stand
 * `antenna_max_lateness`: older events are rejected; seconds or `unlimited`, 7 days by default
-* `antenna_trigger_interval`: `2 seconds` by default
+* `antenna_trigger_interval`: `5 seconds` by default
 
 **Outputs**: `bytes`, the archives of events and of rejected records, the operational tables (schema `ops`).
 
@@ -61,8 +61,9 @@ with DAG(
         name="antenna-streaming",
         conn_id=SPARK_CONNECTION,
         topic=TOPIC,
-        # The driver ends itself after 60 s without progress; this is for one that cannot do even that.
-        hang_limit=70,
+        # The driver writes a heartbeat every 2 s and ends itself after 60 s with lag but without a commit;
+        # this is for one that cannot do even that.
+        hang_limit=30,
         application=str(SPARK_JOBS / "antenna_streaming_job.py"),
         application_args=[
             *("--kafka-bootstrap-servers", KAFKA_BOOTSTRAP_SERVERS),
@@ -73,7 +74,7 @@ with DAG(
             *("--bytes-table", "bytes"),
             *("--storage-path", STORAGE),
             *("--checkpoint-path", "{{ var.value.antenna_checkpoint }}"),
-            *("--trigger-interval", "{{ var.value.get('antenna_trigger_interval', '2 seconds') }}"),
+            *("--trigger-interval", "{{ var.value.get('antenna_trigger_interval', '5 seconds') }}"),
             *("--max-lateness", "{{ var.value.get('antenna_max_lateness', '604800') }}"),
         ],
         inlets=[assets.TOPIC_DEVICES, assets.USER_METADATA],

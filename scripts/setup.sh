@@ -104,7 +104,8 @@ case ${1:-} in
     run | dev) ;;
     *) fail "usage: scripts/setup.sh run|dev" ;;
 esac
+# First what costs nothing to find out.
+check_java
 make_venv
 install_list requirements.txt
 if [ "$1" = dev ]; then install_list requirements-dev.txt; fi
-check_java

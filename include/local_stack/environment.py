@@ -65,6 +65,7 @@ def _connections(settings: Settings, secrets: Secrets) -> dict[str, str]:
     variables = {
         "ANTENNA_STORAGE": settings.storage,
         "ANTENNA_CHECKPOINT": settings.home / "checkpoint",
+        "ANTENNA_SIMULATOR_LEDGER": settings.ledger_file,
         # History of any age can be replayed.
         "ANTENNA_MAX_LATENESS": "unlimited",
     }

@@ -94,8 +94,9 @@ def _retrieve(work: Path) -> None:
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        reasons = [line.strip() for line in result.stdout.splitlines() if "WARN" in line or "ERROR" in line]
+        _, _, problems = result.stdout.partition(":: problems summary ::")
+        lines = [line.strip() for line in (problems or result.stderr).splitlines() if line.strip(" \t:")]
         raise StackError(
             "The jars of Kafka and of Spark's Kafka source could not be fetched from Maven Central. "
-            "Is the network there? Ivy says:\n" + "\n".join((reasons or [result.stderr.strip()])[-15:])
+            "Is the network there? Ivy says:\n" + "\n".join(lines[:15])
         )

@@ -38,11 +38,6 @@ def postgres_service(settings: Settings, secrets: Secrets) -> Postgres:
     return Postgres(settings.home / "postgres", settings.db_port, password, settings.logs / "postgres.log")
 
 
-def ledger_file(settings: Settings) -> Path:
-    """Where the simulator counts what it sends."""
-    return settings.home / "simulator" / "ledger.sqlite"
-
-
 def programs(settings: Settings, kafka: Kafka, postgres: Postgres) -> list[Program]:
     """Every program that supervisord may run, in the order of `make status`."""
     airflow = str(Path(sys.executable).with_name("airflow"))
@@ -92,7 +87,7 @@ def _simulator_command(settings: Settings) -> list[str]:
         *(sys.executable, "-m", "include.simulator", "--live"),
         *("--bootstrap-servers", settings.kafka_bootstrap_servers),
         *("--topic", TOPIC),
-        *("--ledger", str(ledger_file(settings))),
+        *("--ledger", str(settings.ledger_file)),
         *("--start", batch_start(settings).isoformat()),
         *(word for pair in SIMULATED_TRAFFIC.items() for word in pair),
     ]

@@ -1,7 +1,7 @@
 """`make run ONCE=1`: proves on a running stack that what was sent is exactly what the tables hold."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ import psycopg
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from include.local_stack.programs import AIRFLOW_PROGRAMS, ledger_file
+from include.local_stack.programs import AIRFLOW_PROGRAMS
 from include.local_stack.settings import PROJECT_ROOT, TOPIC, StackError
 from include.local_stack.stack import Stack
 from include.local_stack.status import QUERIES
@@ -60,16 +60,21 @@ def prove(stack: Stack) -> Proof:
 
     with step("Stream: first commit"):
         wait(lambda: _committed(stack), "the stream has committed nothing")
+    wanted = _closed_hours(stack.batch_start)
     with step("Airflow's hourly runs") as show:
-        wanted = _closed_hours(stack.batch_start)
         wait(lambda: _hours_done(stack, wanted, show), "the runs of antenna_batch for the closed hours")
     with step("Traffic stops, and the stream reads the rest"):
         stack.supervisor.stop_program("simulator")
         wait(lambda: _nothing_left(stack), "records are left in Kafka")
     with step("Late hours") as show:
         wait(lambda: _late_hours_done(stack, show), "hours with late events are not computed again")
-    with step("Comparing the tables with what was sent"):
-        return _compare(stack)
+    required = wanted[:LEAST_HOURS]
+    with (
+        step("Comparing the tables with what was sent"),
+        Ledger(stack.settings.ledger_file) as ledger,
+        stack.connect() as connection,
+    ):
+        return compare(ledger, connection, required)
 
 
 def _closed_hours(start: datetime) -> list[datetime]:
@@ -124,22 +129,26 @@ def _late_hours_done(stack: Stack, show: Callable[[str], None]) -> bool:
     return False
 
 
-def _compare(stack: Stack) -> Proof:
+def compare(ledger: Ledger, connection: psycopg.Connection, required: Collection[datetime]) -> Proof:
+    """Compare what was sent with the tables: every window, and every hour that was computed.
+
+    `required`: the hours that must have been computed.
+    """
     users = read_users(USERS_FILE)
-    with Ledger(ledger_file(stack.settings)) as ledger, stack.connect() as connection:
-        hours = [row[0] for row in connection.execute("SELECT hour FROM ops.hours ORDER BY hour").fetchall()]
-        # An hour that is not closed yet has its windows, but no hourly rows.
-        everything = compare_with_database(ledger, connection, users)
-        of_hours = compare_with_database(ledger, connection, users, hours)
-        differences = [line for line in everything if line.startswith(("bytes ", "ledger"))]
-        differences += [line for line in of_hours if not line.startswith(("bytes ", "ledger"))]
-        compared = [*_records(ledger, connection), *_tables(ledger, connection, hours)]
-    if missing := set(_closed_hours(stack.batch_start)[:LEAST_HOURS]) - set(hours):
-        differences += [f"hour {hour:%Y-%m-%dT%H:%MZ}: not computed" for hour in sorted(missing)]
-    differences += [
-        f"{line.what}: sent {line.sent_rows}, kept {line.kept_rows}"
-        for line in compared
-        if line.sent_rows != line.kept_rows
+    hours = [row[0] for row in connection.execute("SELECT hour FROM ops.hours ORDER BY hour").fetchall()]
+    # An hour that is not closed yet has its windows, but no hourly rows.
+    everything = compare_with_database(ledger, connection, users)
+    of_hours = compare_with_database(ledger, connection, users, hours)
+    compared = [*_records(ledger, connection), *_tables(ledger, connection, hours)]
+    differences = [
+        *(f"hour {hour:%Y-%m-%dT%H:%MZ}: not computed" for hour in sorted(set(required) - set(hours))),
+        *(
+            f"{line.what}: sent {line.sent_rows}, kept {line.kept_rows}"
+            for line in compared
+            if line.sent_rows != line.kept_rows
+        ),
+        *(line for line in everything if line.startswith(("bytes ", "ledger"))),
+        *(line for line in of_hours if not line.startswith(("bytes ", "ledger"))),
     ]
     return Proof(hours, compared, differences)
 

@@ -8,6 +8,9 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
+from include.local_stack import processes
 from include.local_stack.settings import StackError
 
 
@@ -81,9 +84,11 @@ class Service(ABC):
         """End the server and its children at once, as a crash would."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        group = [process for process in psutil.process_iter() if _group_of(process) == self._process.pid]
+        processes.send(group, signal.SIGKILL)
         self._process.wait()
+        # A successor would find its predecessor's children at work on the same data.
+        processes.wait_until(lambda: not any(map(processes.runs, group)), 10)
         self._process = None
 
     def restart(self) -> None:
@@ -102,3 +107,9 @@ class Service(ABC):
         if self._process is None:
             raise StackError(f"{self.name} is not running")
         return self._process.pid
+
+
+def _group_of(process: psutil.Process) -> int | None:
+    with suppress(ProcessLookupError):
+        return os.getpgid(process.pid)
+    return None

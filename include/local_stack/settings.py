@@ -96,6 +96,11 @@ class Settings:
         return self.home / "logs"
 
     @property
+    def ledger_file(self) -> Path:
+        """Where the simulator and the DAG simulate_devices count what they send."""
+        return self.home / "simulator" / "ledger.sqlite"
+
+    @property
     def kafka_bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self.kafka_port}"
 

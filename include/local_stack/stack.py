@@ -13,7 +13,6 @@ from include.local_stack.environment import batch_start, stack_environment
 from include.local_stack.programs import (
     AIRFLOW_PROGRAMS,
     kafka_service,
-    ledger_file,
     postgres_service,
     prepare_airflow,
     prepare_databases,
@@ -106,7 +105,7 @@ class Stack:
             stop_stack(self.settings)
 
     def _simulated_until(self) -> float | None:
-        file = ledger_file(self.settings)
+        file = self.settings.ledger_file
         if not file.exists():
             return None
         with Ledger(file) as ledger:

@@ -68,9 +68,9 @@ def read_status(settings: Settings) -> Status:
             # Loaded, not made: a status changes nothing.
             url = settings.db_url(settings.load_secrets().db_password)
             with psycopg.connect(url, connect_timeout=5) as connection:
-                figures = _stream_figures(connection)
-                hours, sealed_before = _hours(connection)
-                rejected = dict(connection.execute(_query("status_rejected")).fetchall())
+                figures = read_stream(connection)
+                hours, sealed_before = read_hours(connection)
+                rejected = read_rejected(connection)
             stream = judge_stream(figures)
         except psycopg.errors.UndefinedTable:
             stream = judge_stream(None)
@@ -125,15 +125,22 @@ def _query(name: str) -> bytes:
     return (QUERIES / f"{name}.sql").read_bytes()
 
 
-def _stream_figures(connection: psycopg.Connection) -> StreamFigures | None:
+def read_stream(connection: psycopg.Connection) -> StreamFigures | None:
+    """What the streaming driver last wrote; None before the first one."""
     with connection.cursor(row_factory=class_row(StreamFigures)) as cursor:
         return cursor.execute(_query("status_stream"), {"topic": TOPIC}).fetchone()
 
 
-def _hours(connection: psycopg.Connection) -> tuple[list[HourStatus], datetime | None]:
+def read_hours(connection: psycopg.Connection) -> tuple[list[HourStatus], datetime | None]:
+    """The newest hours, newest first, and the instant before which every hour is sealed."""
     rows = connection.execute(_query("status_hours"), {"newest": SHOWN_HOURS}).fetchall()
     sealed = connection.execute(_query("sealed_before"), {"grace_seconds": SEAL_GRACE_SECONDS}).fetchone()
     return [HourStatus(*row) for row in rows], sealed[0] if sealed else None
+
+
+def read_rejected(connection: psycopg.Connection) -> dict[str, int]:
+    """Reason -> records rejected in the last 24 hours, most first."""
+    return dict(connection.execute(_query("status_rejected")).fetchall())
 
 
 def _services_table(services: list[ServiceStatus]) -> Table:

@@ -128,22 +128,23 @@ class Supervisor:
         return ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
     def _configuration(self, programs: Sequence[Program]) -> str:
+        # Relative to the home, in which supervisord runs: it interpolates some of these twice.
+        logs = str(self._logs.relative_to(self._home))
         parser = configparser.RawConfigParser()
         parser["unix_http_server"] = {"file": str(self.socket), "chmod": "0600"}
         parser["rpcinterface:supervisor"] = {
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
         }
         parser["supervisord"] = {
-            "logfile": str(self._logs / "supervisord.log"),
+            "logfile": f"{logs}/supervisord.log",
             "logfile_maxbytes": LOG_BYTES,
             "logfile_backups": str(LOG_BACKUPS),
-            "pidfile": str(self._home / "supervisord.pid"),
-            "childlogdir": str(self._logs),
+            "pidfile": "supervisord.pid",
+            "childlogdir": logs,
         }
         for program in programs:
             parser[f"program:{program.name}"] = {
                 "command": shlex.join(program.command),
-                "directory": str(self._home),
                 "autostart": "false",
                 "autorestart": "true",
                 "startretries": "1000",
@@ -152,7 +153,7 @@ class Supervisor:
                 "stopasgroup": str(program.signal_group).lower(),
                 "killasgroup": "true",
                 "redirect_stderr": "true",
-                "stdout_logfile": str(self._logs / f"{program.name}.log"),
+                "stdout_logfile": f"{logs}/{program.name}.log",
                 "stdout_logfile_maxbytes": LOG_BYTES,
                 "stdout_logfile_backups": str(LOG_BACKUPS),
             }

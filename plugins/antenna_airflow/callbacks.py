@@ -20,8 +20,20 @@ def log_failure(context: Mapping[str, Any]) -> None:
 def describe_failure(context: Mapping[str, Any]) -> str:
     """The line that `log_failure` logs; `context` is the task's Airflow context."""
     ti = context["ti"]
-    hour = ti.xcom_pull(task_ids="choose_hour") if "choose_hour" in context["dag"].task_ids else None
+    hour = _hour_of_run(context)
     about_hour = f", hour {hour}" if hour else ""
     reason = (str(context.get("exception") or "").strip().splitlines() or ["no reason given"])[0]
     next_step = " ".join((context["task"].doc_md or RERUN).split()).removeprefix("If it fails: ")
     return f"FAILED {ti.dag_id}.{ti.task_id} (run {ti.run_id}{about_hour}): {reason} NEXT: {next_step}"
+
+
+def _hour_of_run(context: Mapping[str, Any]) -> str | None:
+    if "choose_hour" not in context["dag"].task_ids:
+        return None
+    try:
+        hour: str | None = context["ti"].xcom_pull(task_ids="choose_hour")
+    except Exception:
+        # A worker that was killed is reported by the DAG processor, which cannot read what tasks returned.
+        logger.debug("The hour of the run is not known here", exc_info=True)
+        return None
+    return hour

@@ -17,10 +17,8 @@ PROGRESS_EVERY_SECONDS: Final = 10.0
 EXIT_SUPERSEDED: Final = 3
 EXIT_HUNG: Final = 4
 
-_BEAT: Final = """
-WITH beat AS (
-    UPDATE ops.streams SET heartbeat_at = now() WHERE topic = %(topic)s AND epoch = %(epoch)s RETURNING topic
-)
+_BEAT: Final = "UPDATE ops.streams SET heartbeat_at = now() WHERE topic = %(topic)s AND epoch = %(epoch)s"
+_LAG: Final = """
 UPDATE ops.stream_offsets AS committed
 SET log_end_offset = seen.log_end_offset,
     caught_up_at = CASE
@@ -28,9 +26,10 @@ SET log_end_offset = seen.log_end_offset,
             THEN greatest(committed.caught_up_at, to_timestamp(%(seen_at)s))
         ELSE committed.caught_up_at
     END
-FROM beat, unnest(%(partitions)s::int [], %(ends)s::bigint [], %(positions)s::bigint [])
+FROM ops.streams AS stream, unnest(%(partitions)s::int [], %(ends)s::bigint [], %(positions)s::bigint [])
     AS seen (partition, log_end_offset, position)
-WHERE committed.topic = beat.topic AND committed.partition = seen.partition
+WHERE stream.topic = %(topic)s AND stream.epoch = %(epoch)s
+    AND committed.topic = stream.topic AND committed.partition = seen.partition
 RETURNING greatest(seen.log_end_offset - greatest(committed.next_offset, seen.position), 0)
 """
 _PROGRESS: Final = """
@@ -82,9 +81,12 @@ class Heartbeat:
             try:
                 self._beat()
                 self._tell_progress()
-            except (psycopg.Error, DatabaseError, KafkaError) as error:
+                self._measure_lag()
+            except (psycopg.Error, DatabaseError) as error:
                 print(f"heartbeat: {str(error).strip()}", flush=True)
                 self._connection = None
+            except KafkaError as error:
+                print(f"heartbeat: {error}", flush=True)
             if self._stopped.is_set():
                 return
             idle = time.monotonic() - self._healthy_at
@@ -96,14 +98,19 @@ class Heartbeat:
                 )
 
     def _beat(self) -> None:
+        # The heartbeat says that this process lives, whether or not Kafka answers.
         if self._connection is None:
             self._connection = connect(self.dsn, statement_timeout="10s")
+        self._connection.execute(_BEAT, {"topic": self.topic, "epoch": self.epoch})
+
+    def _measure_lag(self) -> None:
+        assert self._connection is not None
         partitions = self.log.partitions()
         seen_at = time.time()
         ends = self.log.end_offsets(partitions)
         positions = self.positions()
         lags = self._connection.execute(
-            _BEAT,
+            _LAG,
             {
                 "topic": self.topic,
                 "epoch": self.epoch,

@@ -12,12 +12,17 @@ from pyspark.sql import functions as sf
 from metering.archive import Storage, StorageError
 from metering.events import ACCEPTED_SCHEMA
 from metering.hours import HOUR_SECONDS
-from metering.totals import TOTALS_SCHEMA, totals
+from metering.totals import totals
 
 # A file's bytes may pass BIGINT, so they travel as text.
 FILES_SCHEMA: Final = pa.schema([("path", pa.string()), ("rows", pa.int64()), ("total_bytes", pa.string())])
 USERS_SCHEMA: Final = pa.schema([("id", pa.string()), ("email", pa.string()), ("quota", pa.int64())])
 HOURLY_TOTALS_SCHEMA: Final = "window long, type string, id string, value long"
+HOURLY_TOTALS_ARROW: Final = pa.schema(
+    [("window", pa.int64()), ("type", pa.string()), ("id", pa.string()), ("value", pa.int64())]
+)
+# Small files are totalled together, up to so many events in memory.
+EVENTS_PER_TOTAL: Final = 1_000_000
 UNKNOWN_USER: Final = "unknown"
 USER_TYPE: Final = "user_total_bytes"
 MAIL_TYPE: Final = "mail_total_bytes"
@@ -98,19 +103,24 @@ def _is_owned(users: DataFrame) -> Column:
 def _file_totals(storage_path: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         storage = Storage(storage_path)
-        schema = pl.DataFrame(schema=TOTALS_SCHEMA).to_arrow().schema
+        waiting: list[pl.DataFrame] = []
         for batch in batches:
             for file in batch.to_pylist():
-                events = _read_file(storage, file["path"], file["rows"], int(file["total_bytes"]))
-                table = totals(events, HOUR_SECONDS).to_arrow().cast(_with_plain_strings(schema))
-                yield from table.to_batches()
+                waiting.append(_read_file(storage, file["path"], file["rows"], int(file["total_bytes"])))
+                if sum(events.height for events in waiting) >= EVENTS_PER_TOTAL:
+                    yield from _total_batches(waiting)
+                    waiting = []
+        if waiting:
+            yield from _total_batches(waiting)
 
     return run
 
 
-def _with_plain_strings(schema: pa.Schema) -> pa.Schema:
+def _total_batches(parts: list[pl.DataFrame]) -> list[pa.RecordBatch]:
+    table = totals(pl.concat(parts), HOUR_SECONDS).to_arrow()
     # Polars hands out string views, which Spark does not take.
-    return pa.schema([(f.name, pa.int64() if pa.types.is_integer(f.type) else pa.string()) for f in schema])
+    batches: list[pa.RecordBatch] = table.cast(HOURLY_TOTALS_ARROW).to_batches()
+    return batches
 
 
 def _read_file(storage: Storage, path: str, rows: int, total_bytes: int) -> pl.DataFrame:

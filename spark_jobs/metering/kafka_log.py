@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 
-_TIMEOUT_MS: Final = 10_000
+_TIMEOUT_MS: Final = 6_000
 
 
 class KafkaError(Exception):

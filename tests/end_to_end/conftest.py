@@ -1,4 +1,4 @@
-"""The whole stack, started once a session by the code of `make run SIMULATOR=0`."""
+"""The whole stack, started once for the tests of this folder by the code of `make run SIMULATOR=0`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class RunningStack:
         return psycopg.connect(self.env["ANTENNA_DB_URL"], autocommit=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A provisioned stack with every DAG on and no traffic but that of the tests."""
     home = tmp_path_factory.mktemp("stack")

@@ -1,33 +1,19 @@
 """What the drills on the DAGs of a running stack share."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
-from typing import Protocol
 
 import psutil
-import psycopg
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from antenna_airflow.defaults import TOPIC
-from include.local_stack.airflow_client import AirflowClient
 from include.simulator.generator import Traffic
 from include.simulator.ledger import Ledger
 from include.simulator.producer import SimulationPlan, send
 
-
-class RunningStack(Protocol):
-    """The fixture `stack`: `env` is what stack.env says, `process_env` what its processes run in."""
-
-    env: Mapping[str, str]
-    process_env: Mapping[str, str]
-    storage: Path
-    airflow: AirflowClient
-
-    def connect(self) -> psycopg.Connection:
-        """A connection to the project's database."""
+from .conftest import RunningStack as RunningStack
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> float:

@@ -10,7 +10,8 @@ import pytest
 from include.local_stack.settings import PROJECT_ROOT
 from include.simulator.ledger import Ledger, compare_with_database, read_users
 
-from .drills import Driver, RunningStack, send_minute, wait_until, wait_until_consumed
+from .conftest import RunningStack
+from .drills import Driver, send_minute, wait_until, wait_until_consumed
 
 DAG_ID = "antenna_streaming"
 # Airflow notices within its heartbeat of 5 s, and kills 5 s after it asked.

@@ -35,6 +35,15 @@ def test_same_seed_and_seconds_give_the_same_bytes() -> None:
     assert generate(MIXED, START, START + 60) == generate(MIXED, START, START + 60)
 
 
+def test_the_bytes_are_those_of_every_other_machine() -> None:
+    assert generate(Traffic(seed=1, events_per_second=2), START, START + 1).lines == [
+        b'{"bytes":1697,"timestamp":1600605900,"app":"FACEBOOK","id":"00000000-0000-0000-0000-000000000001",'
+        b'"antenna_id":"44444444-4444-4444-4444-444444444444"}',
+        b'{"bytes":4107,"timestamp":1600605900,"app":"WHATSAPP","id":"00000000-0000-0000-0000-000000000010",'
+        b'"antenna_id":"00000000-0000-0000-0000-000000000000"}',
+    ]
+
+
 def test_other_seed_gives_other_events() -> None:
     other = Traffic(seed=8, events_per_second=100)
     assert generate(Traffic(seed=7), START, START + 1).lines != generate(other, START, START + 1).lines
