@@ -11,15 +11,16 @@ import socket
 import sys
 import threading
 from argparse import Namespace
-from pathlib import PurePosixPath
 from types import FrameType
 
+import psycopg
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from metering.archive import Storage, StorageError
 from metering.arguments import streaming_parser
+from metering.checkpoints import begin_checkpoint
 from metering.commits import StreamStore, SupersededError
 from metering.database import DatabaseError, check_tables, connect, conninfo, read_password
 from metering.failures import cause
@@ -54,6 +55,9 @@ def main() -> int:
         )
         store = take_over(dsn, arguments, log, storage, spark)
         return meter(spark, arguments, dsn, store, log, storage, stop)
+    except psycopg.Error as error:
+        print(f"antenna_streaming_job.py: PostgreSQL refused: {str(error).strip()}", flush=True)
+        return 1
     except (DatabaseError, StorageError, KafkaError) as error:
         print(f"antenna_streaming_job.py: {error}", flush=True)
         return 1
@@ -101,6 +105,7 @@ def meter(
         store.epoch,
         log,
         lambda: completed_positions(query, arguments.topic),
+        writer.progress,
         arguments.hang_timeout,
         end_process,
     )
@@ -156,10 +161,8 @@ def start_query(
         timing = timing.trigger(availableNow=True)
     else:
         timing = timing.trigger(processingTime=arguments.trigger_interval)
-    checkpoint = PurePosixPath(f"{arguments.topic}-epoch-{store.epoch}")
-    return timing.option(
-        "checkpointLocation", f"{arguments.checkpoint_path.rstrip('/')}/{checkpoint}"
-    ).start()
+    checkpoint = begin_checkpoint(arguments.checkpoint_path, arguments.topic, store.epoch)
+    return timing.option("checkpointLocation", checkpoint).start()
 
 
 def completed_positions(query: StreamingQuery, topic: str) -> dict[int, int]:

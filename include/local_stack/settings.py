@@ -10,6 +10,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -214,11 +215,21 @@ def base_environment() -> dict[str, str]:
         **os.environ,
         "PATH": f"{venv_bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": os.pathsep.join(map(str, roots)),
+        # The pinned Spark, whatever else is installed; its scripts do not find it below a path with a space.
+        "SPARK_HOME": str(package_folder("pyspark")),
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         # The Spark UI and the driver's ports are nobody else's business.
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
+
+
+def package_folder(name: str) -> Path:
+    """Where a package is installed, found without importing it; raises StackError when it is not."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise StackError(f"{name} is not installed in this Python. Run `make setup`.")
+    return Path(spec.origin).parent
 
 
 def _port(environment: Mapping[str, str], variable: str, default: int) -> int:

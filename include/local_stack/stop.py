@@ -1,6 +1,7 @@
 """Ends a stack in an order in which nothing waits for what has gone, also after a crash."""
 
 import signal
+import time
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -12,8 +13,9 @@ from include.local_stack import processes
 from include.local_stack.settings import Settings
 from include.local_stack.supervision import Supervisor
 
-# Spark and its Python workers give up a micro-batch well within this.
-TASK_SECONDS = 30
+# A task has 5 s to end its Spark application in order before it kills it.
+TASK_SECONDS = 8
+TASKS_SECONDS = 30
 
 
 def stop_stack(settings: Settings) -> int:
@@ -35,14 +37,20 @@ def _stop_supervised(supervisor: Supervisor, home: Path) -> None:
     # Asked to stop, the scheduler starts nothing more and waits for its tasks. So they are ended next, while
     # the API server is there to hear how they ended: the next start finds no task that seems to run.
     supervisor.stop_program("scheduler", wait=False)
-    processes.send(_with_words(home, "airflow worker -- LocalExecutor"), signal.SIGTERM)
-    processes.wait_until(
-        lambda: supervisor.states()["scheduler"].state not in ("RUNNING", "STOPPING"), TASK_SECONDS
-    )
+    deadline = time.monotonic() + TASKS_SECONDS
+    while time.monotonic() < deadline:
+        # Again for a task that was only about to begin.
+        processes.send(_with_words(home, "airflow worker -- LocalExecutor"), signal.SIGTERM)
+        if processes.wait_until(lambda: not _is_stopping(supervisor, "scheduler"), TASK_SECONDS):
+            break
     for name in ("triggerer", "dag-processor", "api-server", "kafka", "postgres"):
         supervisor.stop_program(name)
     supervisor.shutdown()
     processes.wait_until(lambda: not supervisor.is_running(), 30)
+
+
+def _is_stopping(supervisor: Supervisor, name: str) -> bool:
+    return supervisor.states()[name].state in ("RUNNING", "STOPPING")
 
 
 def _stop_the_rest(home: Path) -> int:

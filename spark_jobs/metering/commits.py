@@ -74,6 +74,9 @@ class StreamStore:
             idle_in_transaction_session_timeout=_FROZEN_AFTER,
             lock_timeout="60s",
         )
+        if connection.info.server_version >= 170_000:
+            # The same for one that freezes in the middle of a COPY; older servers know no such limit.
+            connection.execute("SET transaction_timeout = '120s'")
         connection.execute(
             "CREATE TEMPORARY TABLE partial_totals (window_start BIGINT, type TEXT, id TEXT, value BIGINT) "
             "ON COMMIT DELETE ROWS"

@@ -11,6 +11,7 @@ import psycopg
 
 from metering.database import DatabaseError, connect
 from metering.kafka_log import KafkaError, KafkaLog
+from metering.micro_batch import Progress
 
 INTERVAL_SECONDS: Final = 2.0
 PROGRESS_EVERY_SECONDS: Final = 10.0
@@ -32,17 +33,6 @@ WHERE stream.topic = %(topic)s AND stream.epoch = %(epoch)s
     AND committed.topic = stream.topic AND committed.partition = seen.partition
 RETURNING greatest(seen.log_end_offset - greatest(committed.next_offset, seen.position), 0)
 """
-_PROGRESS: Final = """
-SELECT
-    (SELECT epoch FROM ops.streams WHERE topic = %(topic)s),
-    count(*),
-    coalesce(sum(accepted + rejected) FILTER (WHERE committed_at > now() - interval '10 seconds'), 0)::bigint,
-    coalesce(sum(accepted), 0)::bigint,
-    coalesce(sum(rejected), 0)::bigint,
-    extract(epoch FROM now() - max(committed_at))::float
-FROM ops.micro_batches
-WHERE topic = %(topic)s AND epoch = %(epoch)s
-"""
 
 
 @dataclass
@@ -59,14 +49,15 @@ class Heartbeat:
     epoch: int
     log: KafkaLog
     positions: Callable[[], dict[int, int]]
+    progress: Progress
     hang_timeout: int
     end_driver: Callable[[int, str], None]
     _stopped: threading.Event = field(default_factory=threading.Event)
     _connection: psycopg.Connection[Any] | None = None
     _lag: int = 0
-    _healthy_at: float = field(default_factory=time.monotonic)
-    _commits: int = 0
-    _told_at: float = 0.0
+    _no_lag_at: float = field(default_factory=time.monotonic)
+    _told_at: float = field(default_factory=time.monotonic)
+    _told_records: int = 0
 
     def start(self) -> None:
         """Begin to beat."""
@@ -80,7 +71,6 @@ class Heartbeat:
         while not self._stopped.wait(INTERVAL_SECONDS):
             try:
                 self._beat()
-                self._tell_progress()
                 self._measure_lag()
             except (psycopg.Error, DatabaseError) as error:
                 print(f"heartbeat: {str(error).strip()}", flush=True)
@@ -89,7 +79,8 @@ class Heartbeat:
                 print(f"heartbeat: {error}", flush=True)
             if self._stopped.is_set():
                 return
-            idle = time.monotonic() - self._healthy_at
+            self._tell_progress()
+            idle = time.monotonic() - max(self._no_lag_at, self.progress.committed_at or 0.0)
             if idle > self.hang_timeout:
                 self.end_driver(
                     EXIT_HUNG,
@@ -101,7 +92,11 @@ class Heartbeat:
         # The heartbeat says that this process lives, whether or not Kafka answers.
         if self._connection is None:
             self._connection = connect(self.dsn, statement_timeout="10s")
-        self._connection.execute(_BEAT, {"topic": self.topic, "epoch": self.epoch})
+        if self._connection.execute(_BEAT, {"topic": self.topic, "epoch": self.epoch}).rowcount == 0:
+            self.end_driver(
+                EXIT_SUPERSEDED,
+                f"a newer driver meters topic {self.topic}; this one (epoch {self.epoch}) ends",
+            )
 
     def _measure_lag(self) -> None:
         assert self._connection is not None
@@ -122,31 +117,23 @@ class Heartbeat:
         ).fetchall()
         self._lag = sum(int(lag) for (lag,) in lags)
         if self._lag == 0 and len(lags) == len(partitions):
-            self._healthy_at = time.monotonic()
+            self._no_lag_at = time.monotonic()
 
     def _tell_progress(self) -> None:
-        assert self._connection is not None
-        row = self._connection.execute(_PROGRESS, {"topic": self.topic, "epoch": self.epoch}).fetchone()
-        assert row is not None
-        epoch, commits, recent, accepted, rejected, commit_age = row
-        if epoch != self.epoch:
-            self.end_driver(
-                EXIT_SUPERSEDED,
-                f"a newer driver (epoch {epoch}) meters topic {self.topic}; "
-                f"this one (epoch {self.epoch}) ends",
-            )
-        if commits > self._commits:
-            self._commits = commits
-            self._healthy_at = time.monotonic()
-        if time.monotonic() - self._told_at >= PROGRESS_EVERY_SECONDS:
-            self._told_at = time.monotonic()
-            last = "none yet" if commit_age is None else f"{commit_age:.1f} s ago"
-            print(
-                f"stream: {recent / PROGRESS_EVERY_SECONDS:,.0f} events/s, lag {self._lag:,} records, "
-                f"last commit {last}, {accepted:,} accepted and {rejected:,} rejected since start "
-                f"(epoch {self.epoch})",
-                flush=True,
-            )
+        now = time.monotonic()
+        seconds = now - self._told_at
+        if seconds < PROGRESS_EVERY_SECONDS:
+            return
+        progress = self.progress
+        records = progress.accepted + progress.rejected
+        last = "none yet" if progress.committed_at is None else f"{now - progress.committed_at:.1f} s ago"
+        print(
+            f"stream: {(records - self._told_records) / seconds:,.0f} events/s, lag {self._lag:,} records, "
+            f"last commit {last}, {progress.accepted:,} accepted and {progress.rejected:,} rejected since "
+            f"start (epoch {self.epoch})",
+            flush=True,
+        )
+        self._told_at, self._told_records = now, records
 
 
 def end_process(code: int, message: str) -> None:

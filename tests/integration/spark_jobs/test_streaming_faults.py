@@ -122,7 +122,9 @@ def test_a_frozen_driver_wakes_up_after_its_successor_started(jobs: Any) -> None
             end(newer)
     traffic.check()
     log = (jobs.folder / "driver.log").read_text()
-    assert f"a newer driver (epoch 2) meters topic {jobs.topic}" in log
+    assert "a newer driver " in log
+    assert f"meters topic {jobs.topic}; this one (epoch 1) " in log
+    assert [folder.name for folder in (jobs.folder / "checkpoint").iterdir()] == [f"{jobs.topic}-epoch-2"]
 
 
 def test_postgres_restart(jobs: Any, postgres: Any) -> None:

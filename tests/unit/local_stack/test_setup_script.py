@@ -50,6 +50,30 @@ def test_no_java(checkout: Path) -> None:
     assert "apt-get install openjdk-17-jre-headless" in result.stderr
 
 
+def test_root_on_debian_gets_java_installed(checkout: Path) -> None:
+    program(checkout, "id", "echo 0")
+    installed = checkout / "bin" / "java"
+    program(
+        checkout,
+        "apt-get",
+        f"""echo "$*" >> {checkout}/asked
+case "$*" in
+    *openjdk-21-jre-headless)
+        printf '#!/bin/sh\\necho version \\"21.0.1\\"\\n' > {installed}
+        chmod 755 {installed} ;;
+    *openjdk-17-jre-headless) exit 100 ;;
+esac""",
+    )
+    (checkout / "bin" / "chmod").symlink_to(str(shutil.which("chmod")))
+    result = set_up(checkout)
+    assert "→ Installing Java" in result.stderr
+    asked = (checkout / "asked").read_text().splitlines()
+    assert asked[0].startswith("update")
+    assert [line.split()[-1] for line in asked[1:]] == ["openjdk-17-jre-headless", "openjdk-21-jre-headless"]
+    # Java is there now; the next thing that this machine lacks is Python.
+    assert "error: Python 3.11 to 3.13 is needed" in result.stderr
+
+
 @pytest.mark.parametrize(("version", "major"), [("11.0.2", 11), ("1.8.0_402", 8), ("16", 16)])
 def test_java_too_old(checkout: Path, version: str, major: int) -> None:
     java = program(checkout, "java", JAVA.format(version))
