@@ -15,7 +15,7 @@ from pyspark.sql import functions as sf
 from metering.archive import Storage, StorageError
 from metering.arguments import batch_parser
 from metering.database import DatabaseError, check_tables, connect, conninfo, read_password
-from metering.failures import cause
+from metering.failures import cause, say_last
 from metering.hour_store import HourStore, Manifest
 from metering.hourly import USER_TYPE, files_table, hour_totals, mail_totals, quota_breaches, users_table
 from metering.session import start_session
@@ -97,7 +97,7 @@ def compute(
 
 def failed(message: str) -> int:
     """Say what failed in one line; returns the exit code."""
-    print(f"antenna_batch_job.py: {message}", flush=True)
+    say_last(f"antenna_batch_job.py: {message}")
     return 1
 
 

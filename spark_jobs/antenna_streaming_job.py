@@ -23,7 +23,7 @@ from metering.arguments import streaming_parser
 from metering.checkpoints import begin_checkpoint
 from metering.commits import StreamStore, SupersededError
 from metering.database import DatabaseError, check_tables, connect, conninfo, read_password
-from metering.failures import cause
+from metering.failures import cause, say_last
 from metering.heartbeat import EXIT_SUPERSEDED, Heartbeat, end_process
 from metering.kafka_log import KafkaError, KafkaLog
 from metering.micro_batch import MicroBatchWriter
@@ -56,10 +56,10 @@ def main() -> int:
         store = take_over(dsn, arguments, log, storage, spark)
         return meter(spark, arguments, dsn, store, log, storage, stop)
     except psycopg.Error as error:
-        print(f"antenna_streaming_job.py: PostgreSQL refused: {str(error).strip()}", flush=True)
+        say_last(f"antenna_streaming_job.py: PostgreSQL refused: {str(error).strip()}")
         return 1
     except (DatabaseError, StorageError, KafkaError) as error:
-        print(f"antenna_streaming_job.py: {error}", flush=True)
+        say_last(f"antenna_streaming_job.py: {error}")
         return 1
 
 
@@ -181,7 +181,7 @@ def outcome(query: StreamingQuery, writer: MicroBatchWriter, store: StreamStore)
         store.close_epoch("stopped", "everything available was consumed")
         return 0
     message = cause(failure)
-    print(f"antenna_streaming_job.py: {message}", flush=True)
+    say_last(f"antenna_streaming_job.py: {message}")
     if isinstance(failure, SupersededError):
         return EXIT_SUPERSEDED
     store.close_epoch("failed", message)

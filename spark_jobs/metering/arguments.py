@@ -1,11 +1,13 @@
 """Command lines of the Spark jobs: bad arguments exit 2 with one line that says what is wrong."""
 
 import argparse
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
 from metering.database import conninfo
+from metering.failures import say_last
 from metering.hours import parse_hour
 
 BAD_ARGUMENTS = 2
@@ -15,7 +17,8 @@ class OneLineParser(argparse.ArgumentParser):
     """Prints one line and exits 2 where argparse would print the usage as well."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_ARGUMENTS, f"{self.prog}: error: {message}\n")
+        say_last(f"{self.prog}: error: {message}", sys.stderr)
+        sys.exit(BAD_ARGUMENTS)
 
 
 def streaming_parser() -> OneLineParser:

@@ -1,12 +1,24 @@
-"""One line about a failure, out of what Spark reports of it."""
+"""One line about a failure, out of what Spark reports of it, said so that it is heard."""
 
 import re
-from typing import Final
+import sys
+import time
+from typing import Final, TextIO
+
+# spark-submit copies the output of a Python driver in a thread that it does not wait for when the driver
+# fails, so the last line would be lost now and then.
+_COPYING_SECONDS: Final = 0.5
 
 # Errors of this project that travel from an executor's Python worker as the text of a traceback.
 _RAISED_IN_AN_EXECUTOR: Final = re.compile(
     r"^(?:metering\.\w+\.)?(?:StorageError|OverflowError): (.+)$", re.M
 )
+
+
+def say_last(message: str, stream: TextIO | None = None) -> None:
+    """Print the last line of a process that is about to end with an error, and let spark-submit copy it."""
+    print(message, file=stream or sys.stdout, flush=True)
+    time.sleep(_COPYING_SECONDS)
 
 
 def cause(failure: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import psycopg
 
 from metering.database import DatabaseError, connect
+from metering.failures import say_last
 from metering.kafka_log import KafkaError, KafkaLog
 from metering.micro_batch import Progress
 
@@ -138,5 +139,5 @@ class Heartbeat:
 
 def end_process(code: int, message: str) -> None:
     """End this process at once, whatever its threads wait for; exactness never leans on a clean end."""
-    print(message, flush=True)
+    say_last(message)
     os._exit(code)

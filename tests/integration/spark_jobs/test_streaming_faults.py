@@ -164,7 +164,9 @@ def test_late_events_and_a_damaged_file(jobs: Any) -> None:
     path.write_bytes(content[: len(content) // 2])
     failed = jobs.batch(hour.isoformat())
     assert failed.returncode == 1
-    (line,) = [line for line in failed.stdout.splitlines() if line.startswith("antenna_batch_job.py: ")]
+    lines = [line for line in failed.stdout.splitlines() if line.startswith("antenna_batch_job.py: ")]
+    assert len(lines) == 1, failed.stdout
+    line = lines[0]
     assert path.name in line
     assert "cannot be read" in line
     assert jobs.query(late) == [(hour,)]
