@@ -57,7 +57,8 @@ class Heartbeat:
     _connection: psycopg.Connection[Any] | None = None
     _lag: int = 0
     _no_lag_at: float = field(default_factory=time.monotonic)
-    _told_at: float = field(default_factory=time.monotonic)
+    # The first line comes with the first heartbeat.
+    _told_at: float = field(default_factory=lambda: time.monotonic() - PROGRESS_EVERY_SECONDS)
     _told_records: int = 0
 
     def start(self) -> None:
