@@ -104,12 +104,16 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Block:
-    """The events of the epoch seconds start <= second < end, in sending order, and what must come of them."""
+    """The events of the epoch seconds start <= second < end, in sending order, and what must come of them.
+
+    ``rejected`` maps the positions of the lines that must be rejected to their reasons.
+    """
 
     start: int
     end: int
     lines: list[bytes | None]
     tally: Tally
+    rejected: dict[int, str]
 
 
 def device_id(number: int) -> str:
@@ -157,7 +161,7 @@ def generate(traffic: Traffic, start: int, end: int) -> Block:
         size=_below(words[:, 2], MAX_BYTES + 1),
     )
     lines, rejected = _lines(traffic, events, detail)
-    return Block(start, end, lines, _tally(traffic, events, rejected))
+    return Block(start, end, lines, _tally(traffic, events, rejected), rejected)
 
 
 @dataclass(frozen=True)
@@ -203,8 +207,8 @@ def _antenna_names(antennas: int) -> npt.NDArray[Any]:
     return np.array([antenna_id(number).encode() for number in range(antennas)], dtype=object)
 
 
-def _lines(traffic: Traffic, events: _Events, detail: Words) -> tuple[list[bytes | None], Counter[str]]:
-    """The Kafka values, and how many are broken for each reason."""
+def _lines(traffic: Traffic, events: _Events, detail: Words) -> tuple[list[bytes | None], dict[int, str]]:
+    """The Kafka values, and the reasons of those that must be rejected, by position."""
     columns = (
         events.size.tolist(),
         events.event_time.tolist(),
@@ -214,7 +218,7 @@ def _lines(traffic: Traffic, events: _Events, detail: Words) -> tuple[list[bytes
         _antenna_names(traffic.antennas)[events.antenna].tolist(),
     )
     lines: list[bytes | None] = [_LINE % fields for fields in zip(*columns, strict=True)]
-    rejected: Counter[str] = Counter()
+    rejected = dict.fromkeys(np.flatnonzero(events.label == _IS_FUTURE).tolist(), IN_THE_FUTURE)
     for position in np.flatnonzero(events.label == _IS_BROKEN).tolist():
         broken = BROKEN_LINES[int(detail[position]) % len(BROKEN_LINES)]
         lines[position] = broken.line(
@@ -224,21 +228,20 @@ def _lines(traffic: Traffic, events: _Events, detail: Words) -> tuple[list[bytes
             device=columns[3][position] + b"%012d" % columns[4][position],
             antenna=columns[5][position],
         )
-        rejected[broken.reason] += 1
+        rejected[position] = broken.reason
     return lines, rejected
 
 
-def _tally(traffic: Traffic, events: _Events, rejected: Counter[str]) -> Tally:
+def _tally(traffic: Traffic, events: _Events, rejected: dict[int, str]) -> Tally:
     count_of = np.bincount(events.label, minlength=5).tolist()
     verdicts = Counter(
         {
             ACCEPTED: count_of[_IS_PLAIN],
             LATE: count_of[_IS_LATE],
             UNKNOWN_DEVICE: count_of[_IS_UNKNOWN],
-            IN_THE_FUTURE: count_of[_IS_FUTURE],
         }
     )
-    tally = Tally(verdicts=+(verdicts + rejected))
+    tally = Tally(verdicts=+(verdicts + Counter(rejected.values())))
     accepted = events.label >= _IS_UNKNOWN
     if not accepted.any():
         return tally
