@@ -18,6 +18,8 @@ from include.local_stack.settings import Settings, free_port, read_stack_env
 from include.local_stack.stack import Stack
 
 
+# First: xdist reads the marks in this hook too.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share the stack run in one worker."""
     for item in items:
