@@ -11,7 +11,8 @@ gives the same rows.
   the hour.
 * `compute_hour`: the Spark batch job, on the files of the archive's manifest.
 * `checks`: the hour equals its twelve windows in `bytes`, and its files in the archive; antenna, app and
-  mail totals agree; every row of `user_quota_limit` is over quota. A failed check shows the figures.
+  mail totals agree; every row of `user_quota_limit` is over quota; no record was lost that nobody has
+  acknowledged. A failed check shows the figures.
 
 **Schedule**: hourly, one run for each closed hour. Its data interval is the hour, in UTC.
 
@@ -33,6 +34,9 @@ which computes the hour that contains that instant (16:00-17:00 UTC), whatever t
   at `antenna_streaming`.
 * *A check fails*: clear `compute_hour` with what follows it. If the figures still differ, the stream and the
   archive disagree: keep both as they are and look for the cause.
+* *`no_records_lost` fails*: Kafka's retention overtook the stream, and the check names the offsets. The hour
+  is computed from what was read. Send the records again or accept the loss, then `UPDATE ops.lost_offsets
+  SET acknowledged_at = now()`, and clear the check.
 * *Late events* need nothing: `late_hours` sees to them.
 """
 
@@ -132,7 +136,13 @@ with DAG(
     )
 
     with TaskGroup("checks") as checks:
-        for name in ("hour_equals_windows", "hour_equals_archive", "totals_agree", "quota_limits_exceeded"):
+        for name in (
+            "hour_equals_windows",
+            "hour_equals_archive",
+            "totals_agree",
+            "quota_limits_exceeded",
+            "no_records_lost",
+        ):
             HourCheckOperator(
                 task_id=name,
                 conn_id=POSTGRES_CONNECTION,

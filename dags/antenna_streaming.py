@@ -13,6 +13,7 @@ driver takes the stream over from an older one, so that two can never count an e
 * `antenna_storage`, `antenna_checkpoint`: where the archive and Spark's checkpoint stand
 * `antenna_max_lateness`: older events are rejected; seconds or `unlimited`, 7 days by default
 * `antenna_trigger_interval`: `5 seconds` by default
+* `antenna_refused_offsets`: records to reject by hand, such as `2:41` or `2:41,0:7-9`; `none` by default
 
 **Outputs**: `bytes`, the archives of events and of rejected records, the operational tables (schema `ops`).
 
@@ -24,6 +25,13 @@ the DAG and mark the task failed.
 * *Not provisioned, or no topic*: run `provision_schema`; the stream starts by itself.
 * *Kafka or PostgreSQL away*: it goes on by itself when they are back.
 * *Checkpoint lost*: nothing to do, the committed offsets stand in PostgreSQL.
+* *`ALARM: records lost`*: Kafka's retention removed records before they were read. The log and
+  `ops.lost_offsets` name the offsets, and the check `no_records_lost` of `antenna_batch` fails. The stream
+  goes on. Send the records again or accept the loss, then `UPDATE ops.lost_offsets SET acknowledged_at =
+  now()`.
+* *A sum would be greater than the largest BIGINT*: nothing was committed, and each driver fails at it. Its
+  last line names the record to look at; set the Variable `antenna_refused_offsets` to that place. The record
+  is rejected, with the reason `refused`, and the stream goes on. The Variable may be deleted after that.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -76,6 +84,7 @@ with DAG(
             *("--checkpoint-path", "{{ var.value.antenna_checkpoint }}"),
             *("--trigger-interval", "{{ var.value.get('antenna_trigger_interval', '5 seconds') }}"),
             *("--max-lateness", "{{ var.value.get('antenna_max_lateness', '604800') }}"),
+            *("--refuse-offsets", "{{ var.value.get('antenna_refused_offsets', 'none') }}"),
         ],
         inlets=[assets.TOPIC_DEVICES, assets.USER_METADATA],
         outlets=[assets.BYTES, assets.ARCHIVE_EVENTS, assets.ARCHIVE_REJECTED],

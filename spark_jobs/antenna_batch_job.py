@@ -9,6 +9,7 @@ from argparse import Namespace
 from typing import NamedTuple
 
 import psycopg
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as sf
 
@@ -49,7 +50,8 @@ def main() -> int:
             )
     except (DatabaseError, StorageError) as error:
         return failed(str(error))
-    except PySparkException as error:
+    except (PySparkException, Py4JJavaError) as error:
+        # Several stages that fail at once come as Java's own error.
         return failed(cause(error))
     except psycopg.Error as error:
         return failed(f"PostgreSQL refused the hour {arguments.timestamp.isoformat()}: {str(error).strip()}")

@@ -97,7 +97,9 @@ def meter(
 ) -> int:
     """Run the query until it ends, fails or ``stop`` is set; returns the exit code."""
     check_offsets(store, log)
-    writer = MicroBatchWriter(store, log, storage, arguments.max_future, arguments.max_lateness)
+    writer = MicroBatchWriter(
+        store, log, storage, arguments.max_future, arguments.max_lateness, arguments.refuse_offsets
+    )
     query = start_query(spark, arguments, store, writer)
     heartbeat = Heartbeat(
         dsn,

@@ -1,16 +1,19 @@
 """Command lines of the Spark jobs: bad arguments exit 2 with one line that says what is wrong."""
 
 import argparse
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
 from metering.database import conninfo
+from metering.executor_pass import OffsetRange
 from metering.failures import say_last
 from metering.hours import parse_hour
 
 BAD_ARGUMENTS = 2
+_OFFSET_RANGE = re.compile(r"\s*([0-9]+):([0-9]+)(?:-([0-9]+))?\s*", re.ASCII)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -46,6 +49,10 @@ def streaming_parser() -> OneLineParser:
     parser.add_argument(
         "--hang-timeout", type=_positive, default=60, metavar="SECONDS",
         help="end the driver after this long with lag but without a commit (default: 60)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--refuse-offsets", type=_offset_ranges, default=[], metavar="none|PARTITION:OFFSET[-OFFSET][,...]",
+        help="reject these records by hand, whatever they hold (default: none)",
     )  # fmt: skip
     parser.add_argument("--kafka-options-file", type=_kafka_options, default={}, metavar="FILE",
         help="lines of option=value for the Kafka consumer, such as security.protocol=SASL_SSL",
@@ -102,6 +109,20 @@ def _positive(text: str) -> int:
 
 def _lateness(text: str) -> int | None:
     return None if text == "unlimited" else _positive(text)
+
+
+def _offset_ranges(text: str) -> list[OffsetRange]:
+    if text.strip() in ("", "none"):
+        return []
+    found = [_OFFSET_RANGE.fullmatch(part) for part in text.split(",")]
+    ranges = [
+        OffsetRange(int(part[1]), int(part[2]), int(part[3] or part[2])) for part in found if part is not None
+    ]
+    if None in found or any(span.first > span.last for span in ranges):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form PARTITION:OFFSET or PARTITION:FIRST-LAST, joined by commas"
+        )
+    return ranges
 
 
 def _kafka_options(path: str) -> dict[str, str]:

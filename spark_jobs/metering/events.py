@@ -13,6 +13,8 @@ import msgspec
 import polars as pl
 
 INT64_MAX: Final = 2**63 - 1
+# In UTF-8. A row of PostgreSQL's index holds 2704 bytes, with the window and the type of the total.
+MAX_TEXT_BYTES: Final = 2000
 NOT_GIVEN: Final = -1
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=INT64_MAX)]
@@ -45,8 +47,10 @@ REASONS: Final = (
     "out_of_range",
     "empty_field",
     "nul_character",
+    "too_long",
     "in_the_future",
     "too_late",
+    "refused",
 )
 
 
@@ -172,6 +176,7 @@ def _breaks_a_rule(limits: Limits) -> pl.Expr:
         broken |= event_time < limits.oldest
     for field in _TEXT_FIELDS:
         broken |= pl.col(field).str.contains("\0", literal=True)
+        broken |= pl.col(field).str.len_bytes() > MAX_TEXT_BYTES
     return broken
 
 
@@ -194,6 +199,11 @@ def _check_text(event: Event) -> None:
     for field in _TEXT_FIELDS:
         if "\0" in getattr(event, field):
             raise RejectedRecordError("nul_character", f"{field} contains U+0000, which no table can hold")
+    for field in _TEXT_FIELDS:
+        if (size := len(getattr(event, field).encode())) > MAX_TEXT_BYTES:
+            raise RejectedRecordError(
+                "too_long", f"{field} is {size} bytes long, and an index of the tables holds {MAX_TEXT_BYTES}"
+            )
 
 
 def _check_event_time(event_time: int, limits: Limits) -> None:

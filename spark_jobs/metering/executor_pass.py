@@ -6,7 +6,7 @@ rejected records as Parquet, and returns one small row: partial totals, file ent
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import polars as pl
@@ -19,6 +19,22 @@ from metering.totals import no_totals, sum_totals, totals
 
 RECORD_COLUMNS: Final = ("value", "partition", "offset", "timestamp")
 RESULT_SCHEMA: Final = "result binary"
+
+
+class OffsetRange(NamedTuple):
+    """The records of a partition from the offset ``first`` to ``last``, both included."""
+
+    partition: int
+    first: int
+    last: int
+
+
+class LargestEvent(NamedTuple):
+    """The event of the most bytes, and where it stands."""
+
+    bytes: int
+    partition: int
+    offset: int
 
 
 class PartitionSpan(msgspec.Struct):
@@ -42,6 +58,7 @@ class PassResult(msgspec.Struct):
     accepted: int
     rejected: dict[str, int]
     newest_event_time: int | None
+    largest: LargestEvent | None
     totals: bytes
 
     def totals_frame(self) -> pl.DataFrame:
@@ -53,7 +70,8 @@ class PassResult(msgspec.Struct):
 class PassPlan:
     """What every pass of a micro-batch needs to know; travels to the executors.
 
-    ``next_offsets`` maps each partition to its committed next offset.
+    ``next_offsets`` maps each partition to its committed next offset; ``refused`` are records that a person
+    has decided to reject.
     """
 
     storage_path: str
@@ -61,6 +79,7 @@ class PassPlan:
     epoch: int
     next_offsets: dict[int, int]
     limits: Limits
+    refused: list[OffsetRange] = field(default_factory=list)
 
 
 @dataclass
@@ -80,10 +99,25 @@ class _Pass:
             return
         events, rejects = decode_records(fresh["value"].to_list(), self.plan.limits)
         positions = fresh.drop("value").with_row_index("position")
-        self.accepted.append(events.join(positions, on="position", maintain_order="left").drop("position"))
+        events = events.join(positions, on="position", maintain_order="left")
+        if self.plan.refused:
+            events, refused = self._refuse(events)
+            rejects = pl.concat([rejects, refused]).sort("position")
+        self.accepted.append(events.drop("position"))
         if not rejects.is_empty():
             whole = fresh.with_row_index("position")
             self.rejected.append(rejects.join(whole, on="position", maintain_order="left").drop("position"))
+
+    def _refuse(self, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Split off the refused events, as rows of ``REJECTED_SCHEMA``."""
+        by_hand = pl.any_horizontal(
+            (pl.col("partition") == span.partition) & pl.col("offset").is_between(span.first, span.last)
+            for span in self.plan.refused
+        )
+        refused = events.filter(by_hand).select(
+            "position", reason=pl.lit("refused"), detail=pl.lit("refused by --refuse-offsets")
+        )
+        return events.filter(~by_hand), refused
 
     def _note_offsets(self, partition: int, offsets: pl.Series) -> None:
         expected = self.plan.next_offsets.get(partition, 0)
@@ -102,9 +136,14 @@ class _Pass:
         partials = no_totals()
         files: list[StagedFile] = []
         newest = None
+        largest = None
         events = pl.concat(self.accepted) if self.accepted else pl.DataFrame()
         if not events.is_empty():
-            partials = totals(events, WINDOW_SECONDS)
+            largest = LargestEvent(*events.select("bytes", "partition", "offset").top_k(1, by="bytes").row(0))
+            try:
+                partials = totals(events, WINDOW_SECONDS)
+            except OverflowError as error:
+                raise OverflowError(overflow_advice(str(error), largest)) from None
             newest = int(events["event_time"].max())  # type: ignore[arg-type]
             self._note_event_clocks(events)
             files += _stage_events(storage, events, self.plan)
@@ -119,6 +158,7 @@ class _Pass:
             accepted=events.height,
             rejected=counts,
             newest_event_time=newest,
+            largest=largest,
             totals=partials.write_ipc_stream(None).getvalue(),
         )
 
@@ -142,15 +182,30 @@ def executor_pass(plan: PassPlan) -> Callable[[Iterable[pa.RecordBatch]], Iterat
     return run
 
 
-def merge_results(packed: Iterable[bytes]) -> tuple[list[PassResult], pl.DataFrame]:
-    """Unpack what the passes of a micro-batch returned; returns them and their summed totals.
+def unpack_results(packed: Iterable[bytes]) -> list[PassResult]:
+    """What the passes of a micro-batch returned."""
+    return [msgspec.msgpack.decode(row, type=PassResult) for row in packed]
+
+
+def merge_totals(results: list[PassResult]) -> pl.DataFrame:
+    """The summed totals of the passes of a micro-batch.
 
     Raises:
         OverflowError: a sum does not fit BIGINT.
     """
-    results = [msgspec.msgpack.decode(row, type=PassResult) for row in packed]
     parts = [result.totals_frame() for result in results] or [no_totals()]
-    return results, sum_totals(pl.concat(parts))
+    return sum_totals(pl.concat(parts))
+
+
+def overflow_advice(problem: str, largest: LargestEvent | None) -> str:
+    """The problem of a sum beyond BIGINT in one line, with the record to look at and what to do."""
+    if largest is None:
+        return problem
+    return (
+        f"{problem}; the largest event of the micro-batch, {largest.bytes} bytes, is in partition "
+        f"{largest.partition} at offset {largest.offset}; nothing was committed. Reject it by hand with "
+        f"--refuse-offsets {largest.partition}:{largest.offset}"
+    )
 
 
 def _stage_events(storage: Storage, events: pl.DataFrame, plan: PassPlan) -> list[StagedFile]:

@@ -24,5 +24,7 @@ def say_last(message: str, stream: TextIO | None = None) -> None:
 def cause(failure: BaseException) -> str:
     """The error that this project raised, wherever it was raised, or else the first line of the failure."""
     message = str(failure).strip()
+    # What Py4J says first is only which of its calls failed.
+    message = message.partition("\n: ")[2] if message.startswith("An error occurred while") else message
     raised = _RAISED_IN_AN_EXECUTOR.search(message)
     return raised[1] if raised else message.partition("\n")[0]

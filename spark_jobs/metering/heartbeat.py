@@ -25,7 +25,8 @@ UPDATE ops.stream_offsets AS committed
 SET log_end_offset = seen.log_end_offset,
     caught_up_at = CASE
         WHEN greatest(committed.next_offset, seen.position) >= seen.log_end_offset
-            THEN greatest(committed.caught_up_at, to_timestamp(%(seen_at)s))
+            -- A clock of the driver that is ahead must not seal an hour.
+            THEN greatest(committed.caught_up_at, least(to_timestamp(%(seen_at)s), now()))
         ELSE committed.caught_up_at
     END
 FROM ops.streams AS stream, unnest(%(partitions)s::int [], %(ends)s::bigint [], %(positions)s::bigint [])
@@ -33,6 +34,11 @@ FROM ops.streams AS stream, unnest(%(partitions)s::int [], %(ends)s::bigint [], 
 WHERE stream.topic = %(topic)s AND stream.epoch = %(epoch)s
     AND committed.topic = stream.topic AND committed.partition = seen.partition
 RETURNING greatest(seen.log_end_offset - greatest(committed.next_offset, seen.position), 0)
+"""
+_LOST: Final = """
+SELECT coalesce(sum(last_offset - first_offset + 1), 0)::bigint
+FROM ops.lost_offsets
+WHERE topic = %(topic)s AND acknowledged_at IS NULL
 """
 
 
@@ -56,6 +62,7 @@ class Heartbeat:
     _stopped: threading.Event = field(default_factory=threading.Event)
     _connection: psycopg.Connection[Any] | None = None
     _lag: int = 0
+    _lost: int = 0
     _no_lag_at: float = field(default_factory=time.monotonic)
     # The first line comes with the first heartbeat.
     _told_at: float = field(default_factory=lambda: time.monotonic() - PROGRESS_EVERY_SECONDS)
@@ -118,6 +125,8 @@ class Heartbeat:
             },
         ).fetchall()
         self._lag = sum(int(lag) for (lag,) in lags)
+        lost = self._connection.execute(_LOST, {"topic": self.topic}).fetchone()
+        self._lost = int(lost[0]) if lost else 0
         if self._lag == 0 and len(lags) == len(partitions):
             self._no_lag_at = time.monotonic()
 
@@ -135,6 +144,12 @@ class Heartbeat:
             f"start (epoch {self.epoch})",
             flush=True,
         )
+        if self._lost:
+            print(
+                f"ALARM: {self._lost:,} records of topic {self.topic!r} were removed from Kafka before they "
+                "were read; see ops.lost_offsets and docs/guarantees.md",
+                flush=True,
+            )
         self._told_at, self._told_records = now, records
 
 

@@ -16,6 +16,10 @@ class KafkaError(Exception):
     """Kafka cannot be used as asked; the message says what to do."""
 
 
+class KafkaAwayError(KafkaError):
+    """Kafka does not answer; it may be back in a moment."""
+
+
 class KafkaLog:
     """The log of one topic."""
 
@@ -85,7 +89,7 @@ class KafkaLog:
                 f"topic {self.topic!r} does not exist on {self.bootstrap_servers}: not provisioned yet; "
                 "run the DAG provision_schema first"
             )
-        return KafkaError(
+        return KafkaAwayError(
             f"Kafka at {self.bootstrap_servers} does not answer: {cause}; "
             "check --kafka-bootstrap-servers and that the broker is running"
         )

@@ -1,28 +1,40 @@
 """One micro-batch from Kafka records to a commit: executors do the work, the driver only commits."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
+import polars as pl
 import psycopg
 from pyspark.sql import DataFrame
 
 from metering.archive import Storage, StorageError
 from metering.commits import Advance, MicroBatch, OffsetConflictError, StreamStore, SupersededError
-from metering.events import Limits
+from metering.events import INT64_MAX, Limits
 from metering.executor_pass import (
     RECORD_COLUMNS,
     RESULT_SCHEMA,
+    LargestEvent,
+    OffsetRange,
     PartitionSpan,
     PassPlan,
     PassResult,
     executor_pass,
-    merge_results,
+    merge_totals,
+    overflow_advice,
+    unpack_results,
 )
-from metering.kafka_log import KafkaLog
+from metering.kafka_log import KafkaAwayError, KafkaLog
+from metering.offsets import tell_lost
 
 # Below this lag one task takes the whole micro-batch: fewer and larger files, and less to start.
 SMALL_BATCH_RECORDS = 50_000
+# Each question waits for some seconds by itself.
+KAFKA_OUTAGE_SECONDS = 30
+
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -38,13 +50,20 @@ class MicroBatchWriter:
     """The function for ``foreachBatch``; ``committing`` is held while a transaction may be open."""
 
     def __init__(
-        self, store: StreamStore, log: KafkaLog, storage: Storage, max_future: int, max_lateness: int | None
+        self,
+        store: StreamStore,
+        log: KafkaLog,
+        storage: Storage,
+        max_future: int,
+        max_lateness: int | None,
+        refused: list[OffsetRange],
     ) -> None:
         self.store = store
         self.log = log
         self.storage = storage
         self.max_future = max_future
         self.max_lateness = max_lateness
+        self.refused = refused
         self.committing = Lock()
         self.progress = Progress()
         self.failure: Exception | None = None
@@ -62,14 +81,16 @@ class MicroBatchWriter:
         started = time.monotonic()
         plan = self._plan()
         passes = records.select(*RECORD_COLUMNS)
-        if self._lag(plan) < SMALL_BATCH_RECORDS:
+        ends = self._ask(lambda: self.log.end_offsets(list(plan.next_offsets)))
+        lag = sum(ends[partition] - offset for partition, offset in plan.next_offsets.items())
+        if lag < SMALL_BATCH_RECORDS:
             passes = passes.coalesce(1)
         rows = passes.mapInArrow(executor_pass(plan), RESULT_SCHEMA).collect()
-        results, totals = merge_results(bytes(row.result) for row in rows)
-        advances = self._advances(plan, results)
+        results = unpack_results(bytes(row.result) for row in rows)
+        advances = self._advances(plan, results, ends)
         batch = MicroBatch(
             advances=advances,
-            totals=totals,
+            totals=self._merge_totals(results),
             files=[file for result in results for file in result.files],
             accepted=sum(result.accepted for result in results),
             rejected=_sum_counts(results),
@@ -81,33 +102,60 @@ class MicroBatchWriter:
         if not advances:
             self.storage.withdraw(batch.files)
             return
-        self._commit(batch)
+        self._commit(batch, _largest(results))
+
+    def _merge_totals(self, results: list[PassResult]) -> pl.DataFrame:
+        try:
+            return merge_totals(results)
+        except OverflowError as error:
+            self.storage.withdraw(file for result in results for file in result.files)
+            raise OverflowError(overflow_advice(str(error), _largest(results))) from None
+
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        """Ask Kafka, again while it is away: a broker that restarts is waited for."""
+        deadline = time.monotonic() + KAFKA_OUTAGE_SECONDS
+        while True:
+            try:
+                return question()
+            except KafkaAwayError as error:
+                if time.monotonic() > deadline:
+                    raise
+                print(f"waiting for Kafka: {error}", flush=True)
 
     def _plan(self) -> PassPlan:
         now = int(time.time())
-        partitions = self.log.partitions()
+        partitions = self._ask(self.log.partitions)
         offsets = self.store.next_offsets()
         if new := [partition for partition in partitions if partition not in offsets]:
-            self.store.add_partitions(self.log.start_offsets(new))
+            self.store.add_partitions(self._ask(lambda: self.log.start_offsets(new)))
             offsets = self.store.next_offsets()
         oldest = None if self.max_lateness is None else now - self.max_lateness
         limits = Limits(newest=now + self.max_future, oldest=oldest)
-        return PassPlan(self.storage.storage_path, self.store.topic, self.store.epoch, offsets, limits)
+        return PassPlan(
+            self.storage.storage_path, self.store.topic, self.store.epoch, offsets, limits, self.refused
+        )
 
-    def _lag(self, plan: PassPlan) -> int:
-        ends = self.log.end_offsets(list(plan.next_offsets))
-        return sum(ends[partition] - offset for partition, offset in plan.next_offsets.items())
-
-    def _advances(self, plan: PassPlan, results: list[PassResult]) -> list[Advance]:
+    def _advances(self, plan: PassPlan, results: list[PassResult], ends: dict[int, int]) -> list[Advance]:
         spans: dict[int, list[PartitionSpan]] = {}
         for result in results:
             for partition, span in result.partitions.items():
                 spans.setdefault(partition, []).append(span)
         # Only where the log begins beyond the expected offset did retention remove records; other
-        # gaps are transaction markers or compaction.
+        # gaps are transaction markers or compaction. A partition of which nothing came may have lost
+        # everything that it held.
+        silent = [
+            partition
+            for partition, expected in plan.next_offsets.items()
+            if partition not in spans and ends[partition] > expected
+        ]
         gapped = [partition for partition, seen in spans.items() if any(span.gaps for span in seen)]
-        log_starts = self.log.start_offsets(gapped) if gapped else {}
+        asked = gapped + silent
+        log_starts = self._ask(lambda: self.log.start_offsets(asked)) if asked else {}
         advances = []
+        for partition in silent:
+            expected, start = plan.next_offsets[partition], log_starts[partition]
+            if start > expected:
+                advances.append(Advance(partition, expected, start, lost=((expected, start),)))
         for partition, seen in spans.items():
             expected = plan.next_offsets[partition]
             following = max(span.next_offset for span in seen)
@@ -120,7 +168,7 @@ class MicroBatchWriter:
                 advances.append(Advance(partition, expected, following, max(clocks, default=None), lost))
         return advances
 
-    def _commit(self, batch: MicroBatch) -> None:
+    def _commit(self, batch: MicroBatch, largest: LargestEvent | None) -> None:
         with self.committing:
             try:
                 self.store.commit(batch, self.storage.publish)
@@ -128,12 +176,21 @@ class MicroBatchWriter:
                 # It is not known whether PostgreSQL committed: the files stay, and the next driver
                 # removes them if the manifest does not name them.
                 raise
+            except psycopg.errors.NumericValueOutOfRange:
+                self.storage.withdraw(batch.files)
+                problem = f"a sum of bytes would be greater than {INT64_MAX}, the largest BIGINT"
+                raise OverflowError(overflow_advice(problem, largest)) from None
             except (SupersededError, OffsetConflictError, StorageError, psycopg.Error, OSError):
                 self.storage.withdraw(batch.files)
                 raise
+        tell_lost(self.store.topic, batch.advances)
         self.progress.accepted += batch.accepted
         self.progress.rejected += sum(batch.rejected.values())
         self.progress.committed_at = time.monotonic()
+
+
+def _largest(results: list[PassResult]) -> LargestEvent | None:
+    return max((result.largest for result in results if result.largest is not None), default=None)
 
 
 def _sum_counts(results: list[PassResult]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Committed offsets against the Kafka log, before a driver begins to read."""
 
 import json
+from collections.abc import Iterable
 
 from metering.commits import Advance, MicroBatch, StreamStore
 from metering.kafka_log import KafkaError, KafkaLog
@@ -34,13 +35,20 @@ def check_offsets(store: StreamStore, log: KafkaLog) -> None:
         if starts[partition] > expected:
             start = starts[partition]
             lost.append(Advance(partition, expected, start, lost=((expected, start),)))
-            print(
-                f"ALARM: records lost: Kafka's retention removed offsets {expected} to {start - 1} of topic "
-                f"{log.topic!r} partition {partition} before they were read; see ops.lost_offsets",
-                flush=True,
-            )
     if lost:
         store.commit(MicroBatch(lost, no_totals(), [], 0, {}, None, 0), lambda files: None)
+        tell_lost(log.topic, lost)
+
+
+def tell_lost(topic: str, advances: Iterable[Advance]) -> None:
+    """Print an alarm for each range of records that retention removed before they were read."""
+    for advance in advances:
+        for first, end in advance.lost:
+            print(
+                f"ALARM: records lost: Kafka's retention removed offsets {first} to {end - 1} of topic "
+                f"{topic!r} partition {advance.partition} before they were read; see ops.lost_offsets",
+                flush=True,
+            )
 
 
 def starting_offsets(topic: str, next_offsets: dict[int, int]) -> str:

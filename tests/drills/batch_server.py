@@ -1,4 +1,4 @@
-"""The batch job again and again in one Spark session: each line of stdin is a run, each line of stdout its end.
+"""The batch job again and again in one Spark session: a line of stdin is a run, a line of stdout its end.
 
 A line holds the job's arguments and, for a fault, `pause` (a file: the job has read the manifest and waits
 until the file is gone) or `kill` (the process kills itself between the two tables of its transaction). The
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def pausing(file: str) -> Any:
-    """`compute`, which first says by a file beside `file` that it has begun, and waits until `file` is gone."""
+    """`compute`, which says by a file beside `file` that it has begun, and waits until `file` is gone."""
 
     def patched(*arguments: Any) -> Any:
         Path(f"{file}.reached").touch()

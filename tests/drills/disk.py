@@ -10,13 +10,15 @@ SPARE = 64 * 1024
 
 
 class Disk:
-    """A tmpfs mounted on `folder`. Where mounting is not allowed the folder is an ordinary one, and `fill` and
-    `protect` raise OSError: what cannot be drilled is not passed over."""
+    """A tmpfs mounted on `folder`. Where mounting is not allowed the folder is an ordinary one, and `fill`
+    and `protect` raise OSError: what cannot be drilled is not passed over."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        result = _run("mount", "-t", "tmpfs", "-o", f"size={ORDINARY_SIZE},mode=0755", "antenna-drill", folder)
+        result = _run(
+            "mount", "-t", "tmpfs", "-o", f"size={ORDINARY_SIZE},mode=0755", "antenna-drill", folder
+        )
         self._refusal = result.stderr.strip() if result.returncode else None
 
     def fill(self) -> None:
@@ -41,8 +43,8 @@ class Disk:
     def _remount(self, options: str) -> None:
         if self._refusal is not None:
             raise OSError(
-                f"this drill needs a file system of its own on {self.folder}, and mounting one is not allowed "
-                f"here ({self._refusal}); run it as root"
+                f"this drill needs a file system of its own on {self.folder}, and mounting one is not "
+                f"allowed here ({self._refusal}); run it as root"
             )
         # A file that is open for writing at this moment forbids "ro".
         for _ in range(200):

@@ -1,4 +1,4 @@
-"""Streaming drivers of a drill: one under bare spark-submit, and a supervisor that replaces those that end."""
+"""Streaming drivers of a drill under bare spark-submit, and a supervisor that replaces those that end."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ POLL_SECONDS = 0.05
 
 
 class Driver:
-    """One driver with all its processes. Output goes to `log_file`; `orders` is what faulty_driver.py reads."""
+    """One driver with all its processes. `log_file` has its output; faulty_driver.py reads `orders`."""
 
     def __init__(self, folder: Path, command: list[str], environment: dict[str, str]) -> None:
         self.folder = folder
@@ -122,9 +122,14 @@ class Supervisor:
         """Leave the running driver to the caller, and start its successor at once."""
         with self._lock:
             driver = self.current
-            self._current = None
             self._begin()
         return driver
+
+    def adopt(self, driver: Driver) -> Driver:
+        """Keep this driver running from now on; the one before is left to the caller."""
+        with self._lock:
+            before, self._current = self.current, driver
+        return before
 
     def stop(self) -> None:
         """Kill what runs and start nothing more."""

@@ -12,7 +12,7 @@ CHUNK = 65_536
 
 @dataclass
 class Cut:
-    """Cut the connection whose client sends `words`: before they arrive or, `answered`, in place of the answer."""
+    """Cut the connection whose client sends `words`: before they arrive or, `answered`, after."""
 
     words: bytes
     answered: bool

@@ -3,11 +3,11 @@
 import json
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from include.local_stack.settings import PROJECT_ROOT
@@ -94,7 +94,9 @@ class DrillReport:
         for result in results:
             if result["outcome"] != "passed":
                 words = f"make drill SEED={result['seed']} ONLY={result['drill'].partition('[')[0]}"
-                terminalreporter.write_line(f"failed: {result['drill']} with seed {result['seed']}; replay: {words}")
+                terminalreporter.write_line(
+                    f"failed: {result['drill']} with seed {result['seed']}; replay: {words}"
+                )
         for drill, slow in _too_slow(results):
             terminalreporter.write_line(f"too slow: {drill} needs {slow:.0f} s in the median to commit again")
         terminalreporter.write_line(f"results: {RESULTS}")
@@ -134,5 +136,5 @@ def _table(results: list[dict[str, Any]]) -> Table:
         unknown = "?" if any("wrong_rows" not in trial for trial in trials) else ""
         median = f"{statistics.median(seconds):.1f}" if seconds else ""
         worst = f"{max(seconds):.1f}" if seconds else ""
-        table.add_row(drill, str(len(trials)), str(failed), f"{wrong}{unknown}", median, worst)
+        table.add_row(escape(drill), str(len(trials)), str(failed), f"{wrong}{unknown}", median, worst)
     return table

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
-import psycopg
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from include.local_stack.kafka import Kafka
 from include.local_stack.postgres import Postgres
-from include.local_stack.settings import PROJECT_ROOT, free_port
+from include.local_stack.settings import free_port
 from include.provisioner.schema import apply_migrations
 from include.provisioner.user_metadata import load_user_metadata
 from include.simulator.generator import Traffic
+from include.simulator.ledger import User
 
 from .batch import BatchServer
 from .disk import Disk
@@ -99,6 +99,7 @@ class Rig(System):
         self.proxy.start()
         self.supervisor = Supervisor(self._start_driver)
         self.extra_arguments: list[str] = []
+        self.retired = False
         self.supervisor.start()
 
     @property
@@ -113,9 +114,7 @@ class Rig(System):
 
     def close(self) -> None:
         """End the driver and give the storage back."""
-        if self._traffic is not None:
-            self._traffic.finish()
-            self._traffic = None
+        self.abandon_traffic()
         self.disk.release()
         self.supervisor.stop()
         self.proxy.stop()
@@ -137,6 +136,20 @@ class Rig(System):
         driver.kill()
         yield driver
         self.supervisor.start()
+
+    @contextmanager
+    def changed_users(self, device: str, quota: int, gone: str) -> Iterator[None]:
+        """Another quota for one device, and no owner any more for the device `gone`."""
+        before = dict(self.users)
+        self.users[device] = User(before[device].email, quota)
+        del self.users[gone]
+        with self.connect() as connection:
+            connection.execute("UPDATE user_metadata SET quota = %s WHERE id = %s", (quota, device))
+            connection.execute("DELETE FROM user_metadata WHERE id = %s", (gone,))
+        yield
+        self.users = before
+        with self.connect() as connection:
+            load_user_metadata(connection, USERS_CSV)
 
     def start_other(self, folder: str, *, checkpoint: str = "checkpoint") -> Driver:
         """A second driver beside the supervised one."""

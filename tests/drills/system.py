@@ -5,9 +5,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from confluent_kafka import Producer
@@ -16,7 +17,7 @@ from include.local_stack import processes
 from include.local_stack.settings import PROJECT_ROOT
 from include.simulator.generator import Traffic
 from include.simulator.ledger import Ledger, User, compare_with_database, read_users
-from include.simulator.producer import SimulationPlan, SendSummary, send
+from include.simulator.producer import SendSummary, SimulationPlan, send
 from include.simulator.tally import Tally
 
 from .batch import BatchServer
@@ -24,6 +25,8 @@ from .sent import Sent, end_offsets
 
 USERS_CSV = PROJECT_ROOT / "include" / "provisioner" / "user_metadata.csv"
 LATE_HOURS = (PROJECT_ROOT / "include" / "sql" / "queries" / "late_hours.sql").read_bytes()
+# A record's value, and the reason for which it must be rejected (None: it must be accepted).
+Record: TypeAlias = tuple[bytes | None, str | None]
 LARGEST_MESSAGE = 12 * 1024 * 1024
 # Hours that were never computed, or that have received events since.
 NEW_HOURS = """
@@ -63,7 +66,9 @@ class System:
         self.sent = Sent(bootstrap_servers, topic)
         self.checked = True
         self._traffic: _TrafficThread | None = None
-        self._producer = Producer({"bootstrap.servers": bootstrap_servers, "message.max.bytes": LARGEST_MESSAGE})
+        self._producer = Producer(
+            {"bootstrap.servers": bootstrap_servers, "message.max.bytes": LARGEST_MESSAGE, "log_level": 0}
+        )
         Ledger(self.ledger_file, create=True).close()
 
     @property
@@ -92,6 +97,13 @@ class System:
             summary = thread.finish()
             self.sent.add_traffic(thread.traffic, summary.start, summary.end)
 
+    def abandon_traffic(self) -> None:
+        """Stop the traffic of a system that is given up, whatever has become of it."""
+        thread, self._traffic = self._traffic, None
+        if thread is not None:
+            with suppress(Exception):
+                thread.finish()
+
     def send_past(self, traffic: Traffic, start: datetime, minutes: float) -> None:
         """Send a stretch of the past at once."""
         self.checked = False
@@ -101,8 +113,8 @@ class System:
             summary = send(config, self.topic, plan, ledger, lambda: False, f"past-{time.monotonic_ns()}")
         self.sent.add_traffic(traffic, summary.start, summary.end)
 
-    def send(self, records: Iterable[tuple[bytes | None, str | None]], partition: int = 0) -> None:
-        """Send records, each with the reason for which it must be rejected (None: it must be accepted)."""
+    def send(self, records: Iterable[Record], partition: int = 0) -> None:
+        """Send records, in order."""
         self.checked = False
         tally = Tally()
         for value, reason in records:
@@ -152,7 +164,9 @@ class System:
 
     def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait for a condition; AssertionError after so many seconds."""
-        assert processes.wait_until(condition, seconds), f"not within {seconds:.0f} s: {what}; {self.describe()}"
+        assert processes.wait_until(condition, seconds), (
+            f"not within {seconds:.0f} s: {what}; {self.describe()}"
+        )
 
     def describe(self) -> str:
         """What to know about a system that does not do what it should."""
@@ -179,16 +193,10 @@ class System:
         Raises:
             WrongRowsError: something differs.
         """
-        t0=time.time()
         self.stop_traffic()
-        t1=time.time()
         self.wait_until_consumed()
-        t2=time.time()
         self.compute_hours()
-        t3=time.time()
-        x = self.differences()
-        print("TIMES", round(t1-t0,2), round(t2-t1,2), round(t3-t2,2), round(time.time()-t3,2))
-        if differences := x:
+        if differences := self.differences():
             raise WrongRowsError(differences)
         self.checked = True
 
@@ -266,7 +274,9 @@ class _TrafficThread(threading.Thread):
         try:
             with Ledger(self._system.ledger_file) as ledger:
                 plan = SimulationPlan(self.traffic)
-                self._summary = send(config, self._system.topic, plan, ledger, self._stop_asked.is_set, sender)
+                self._summary = send(
+                    config, self._system.topic, plan, ledger, self._stop_asked.is_set, sender
+                )
         except Exception as error:
             self._error = error
 

@@ -11,7 +11,7 @@ import pytest
 from .results import Trial
 from .rig import Rig
 
-pytestmark = pytest.mark.xdist_group("drills")
+pytestmark = [pytest.mark.xdist_group("drills"), pytest.mark.in_turns(3)]
 SEAMS = ("files_staged", "files_renamed", "before_upsert", "after_upsert", "after_commit")
 
 
@@ -70,7 +70,7 @@ def _damage(checkpoint: Path, damage: str) -> None:
 
 
 def test_driver_stopped_and_leftovers_swept(rig: Rig, trial: Trial, luck: Random) -> None:
-    """SIGTERM ends the driver in order; what a dead one left in the storage is gone when its successor reads."""
+    """SIGTERM ends the driver in order; what a dead one left in the storage, its successor removes."""
     driver = rig.driver
     rig.supervisor.hold()
     driver.signal(signal.SIGTERM)

@@ -8,7 +8,13 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from .conftest import commit
 
-CHECKS = ("hour_equals_windows", "hour_equals_archive", "totals_agree", "quota_limits_exceeded")
+CHECKS = (
+    "hour_equals_windows",
+    "hour_equals_archive",
+    "totals_agree",
+    "quota_limits_exceeded",
+    "no_records_lost",
+)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -125,6 +131,12 @@ def test_late_events_that_the_batch_did_not_cover_yet_are_accounted_for(
             "quota_limits_exceeded",
             "DELETE FROM bytes_hourly WHERE id = 'ana@x.org'",
             r"ana@x\.org usage 100 quota 99 \(bytes_hourly none\)",
+        ),
+        (
+            "no_records_lost",
+            "INSERT INTO ops.lost_offsets (topic, partition, first_offset, last_offset, acknowledged_at) "
+            "VALUES ('devices', 2, 7, 9, NULL), ('devices', 0, 5, 5, NULL), ('devices', 1, 5, 5, now())",
+            "acknowledged: 2: devices partition 0 offsets 5 to 5; devices partition 2 offsets 7 to 9",
         ),
     ],
 )

@@ -20,9 +20,16 @@ def test_defaults() -> None:
     arguments = streaming_parser().parse_args(STREAMING)
     assert (arguments.max_lateness, arguments.max_future) == (604_800, 600)
     assert arguments.kafka_options_file == {}
+    assert arguments.refuse_offsets == []
     assert not arguments.available_now
     unlimited = streaming_parser().parse_args([*STREAMING, "--max-lateness", "unlimited"])
     assert unlimited.max_lateness is None
+
+
+def test_refused_offsets() -> None:
+    arguments = streaming_parser().parse_args([*STREAMING, "--refuse-offsets", "2:41, 0:7-9"])
+    assert arguments.refuse_offsets == [(2, 41, 41), (0, 7, 9)]
+    assert streaming_parser().parse_args([*STREAMING, "--refuse-offsets", "none"]).refuse_offsets == []
 
 
 def test_hour_of_the_timestamp() -> None:
@@ -45,6 +52,9 @@ def test_kafka_options(tmp_path: Path) -> None:
         (["--jdbc-uri", "postgresql://h/d"], "is not of the form jdbc:postgresql://host:port/database"),
         (["--jdbc-uri", "jdbc:postgresql://h/d?password=x"], "parameter 'password' is not known"),
         (["--kafka-options-file", "nowhere"], "'nowhere' cannot be read: No such file"),
+        (["--refuse-offsets", "41"], "'41' is not of the form PARTITION:OFFSET"),
+        (["--refuse-offsets", "0:9-7"], "'0:9-7' is not of the form PARTITION:OFFSET"),
+        (["--refuse-offsets", "0:1,,0:2"], "'0:1,,0:2' is not of the form PARTITION:OFFSET"),
         (["--color"], "unrecognized arguments: --color"),
     ],
 )

@@ -75,6 +75,8 @@ def without(*names: str) -> bytes:
         (changed(timestamp=2**63), "out_of_range"),
         *[(changed(**{name: ""}), "empty_field") for name in ("id", "antenna_id", "app")],
         *[(changed(**{name: "a\0b"}), "nul_character") for name in ("id", "antenna_id", "app")],
+        *[(changed(**{name: "x" * 2001}), "too_long") for name in ("id", "antenna_id", "app")],
+        (changed(id="x" * 1999 + "é"), "too_long"),
         (changed(timestamp=LIMITS.newest + 1), "in_the_future"),
         (changed(timestamp=OLDEST - 1), "too_late"),
         (changed(timestamp=NOW * 1000), "in_the_future"),
