@@ -3,15 +3,12 @@
 A file is staged by an executor outside the folders that people read, and moved to its final name by
 the driver in the transaction that records it in the manifest (``ops.archive_files``). On object
 stores a move is a copy and a delete, so the final object appears whole there too. Names carry the
-epoch of the driver and never collide; they end with a digest of the content, by which a damaged file is
-found. Files of older epochs that are not in the manifest are leftovers of a dead driver, and ``sweep``
-removes them.
+epoch of the driver and never collide; files of older epochs that are not in the manifest are
+leftovers of a dead driver, and ``sweep`` removes them.
 """
 
-import hashlib
 import os
 import posixpath
-import re
 import uuid
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
@@ -26,8 +23,6 @@ import pyarrow.parquet as pq
 EVENTS: Final = "events"
 REJECTED: Final = "rejected"
 STAGING: Final = "_staging"
-_DIGEST_BYTES: Final = 8
-_NAME_WITH_DIGEST: Final = re.compile(rf"-([0-9a-f]{{{2 * _DIGEST_BYTES}}})\.parquet$")
 
 EVENT_FILE_SCHEMA: Final = pa.schema(
     [
@@ -120,16 +115,18 @@ class Storage:
         total_bytes: int,
     ) -> StagedFile:
         """Stage one hour's table, of ``EVENT_FILE_SCHEMA`` or ``REJECTED_FILE_SCHEMA``."""
-        content = pa.BufferOutputStream()
-        pq.write_table(table, content, compression="zstd", write_statistics=True)
-        encoded = content.getvalue()
         span = "-".join(f"p{part}-{first}-{last}" for part, (first, last) in sorted(offsets.items())[:4])
-        name = f"e{epoch}-{span}-{uuid.uuid4().hex[:12]}-{_digest(encoded)}.parquet"
+        name = f"e{epoch}-{span}-{uuid.uuid4().hex[:12]}.parquet"
         staging_folder = posixpath.join(STAGING, f"epoch={epoch}")
         staging_path = posixpath.join(staging_folder, name)
         self.filesystem.create_dir(self.full(staging_folder), recursive=True)
-        with self.filesystem.open_output_stream(self.full(staging_path)) as stream:
-            stream.write(encoded)
+        pq.write_table(
+            table,
+            self.full(staging_path),
+            filesystem=self.filesystem,
+            compression="zstd",
+            write_statistics=True,
+        )
         self._flush_to_disk(staging_path)
         return StagedFile(
             path=posixpath.join(hour_folder(kind, hour), name),
@@ -138,30 +135,9 @@ class Storage:
             hour=hour,
             rows=table.num_rows,
             total_bytes=total_bytes,
-            file_size=encoded.size,
+            file_size=self.filesystem.get_file_info(self.full(staging_path)).size,
             offsets=offsets,
         )
-
-    def read(self, path: str, columns: list[str]) -> pa.Table:
-        """The columns of a published file, once it is known to hold every byte that was written.
-
-        Raises:
-            StorageError: the file is missing, cannot be read, or was changed.
-        """
-        try:
-            with self.filesystem.open_input_stream(self.full(path)) as stream:
-                encoded = stream.read_buffer()
-            named = _NAME_WITH_DIGEST.search(path)
-            if named is not None and named[1] != _digest(encoded):
-                raise StorageError(
-                    f"archive file {path} of {self.storage_path} is damaged: its bytes are not those that "
-                    "were written; restore it from a copy"
-                )
-            return pq.read_table(pa.BufferReader(encoded), columns=columns, partitioning=None)
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(
-                f"archive file {path} of {self.storage_path} cannot be read: {error}"
-            ) from None
 
     def publish(self, files: Iterable[StagedFile]) -> None:
         """Move staged files to their final names; a file that already stands there stays.
@@ -217,10 +193,6 @@ class Storage:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-
-
-def _digest(encoded: pa.Buffer) -> str:
-    return hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def hour_folder(kind: str, hour: int) -> str:

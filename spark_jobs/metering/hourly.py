@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as sf
 
@@ -124,7 +125,13 @@ def _total_batches(parts: list[pl.DataFrame]) -> list[pa.RecordBatch]:
 
 def _read_file(storage: Storage, path: str, rows: int, total_bytes: int) -> pl.DataFrame:
     """The events of a file, with the columns of ``ACCEPTED_SCHEMA`` less ``position``."""
-    table = storage.read(path, ["timestamp", "id", "antenna_id", "bytes", "app"])
+    columns = ["timestamp", "id", "antenna_id", "bytes", "app"]
+    try:
+        table = pq.read_table(
+            storage.full(path), filesystem=storage.filesystem, columns=columns, partitioning=None
+        )
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"archive file {path} of {storage.storage_path} cannot be read: {error}") from None
     events = pl.DataFrame(pl.from_arrow(table)).with_columns(event_time=pl.col("timestamp").dt.epoch("s"))
     found = int(events["bytes"].cast(pl.Int128).sum())
     if (events.height, found) != (rows, total_bytes):

@@ -124,11 +124,13 @@ def test_the_tally_is_what_the_stream_makes_of_the_lines() -> None:
     block = generate(MIXED, START, START + 300)
     expected = Tally()
     known = {device_id(number) for number in range(1, 21)}
-    for line in block.lines:
+    rejected = {}
+    for position, line in enumerate(block.lines):
         try:
             event = decode_record(line, NEXT_YEARS)
         except RejectedRecordError as rejection:
             expected.verdicts[rejection.reason] += 1
+            rejected[position] = rejection.reason
             continue
         expected.add(
             event_time=event.event_time,
@@ -139,6 +141,7 @@ def test_the_tally_is_what_the_stream_makes_of_the_lines() -> None:
         )
         if event.id not in known:
             assert event.id in {unknown_device_id(number) for number in range(1, 6)}
+    assert block.rejected == rejected
     assert block.tally.totals == expected.totals
     assert block.tally.accepted == expected.accepted
     for reason in expected.verdicts.keys() - {ACCEPTED}:
