@@ -18,15 +18,6 @@ from include.local_stack.settings import Settings, free_port, read_stack_env
 from include.local_stack.stack import Stack
 
 
-# First: xdist reads the marks in this hook too.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share the stack run in one worker."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("end_to_end"))
-
-
 @dataclass(frozen=True)
 class RunningStack:
     """`env` is what stack.env says, `process_env` the environment that the stack's processes run in."""
