@@ -78,7 +78,7 @@ def take_over(
     log.partitions()
     store = StreamStore(dsn, arguments.topic, arguments.bytes_table)
     epoch = store.open_epoch(socket.gethostname(), os.getpid(), spark.sparkContext.uiWebUrl)
-    leftovers = storage.sweep(store.manifest(), epoch)
+    leftovers = store.sweep(storage)
     print(
         f"epoch {epoch} meters topic {arguments.topic}; removed {len(leftovers)} uncommitted files",
         flush=True,

@@ -158,8 +158,7 @@ def compare(ledger: Ledger, connection: psycopg.Connection, required: Collection
 
 def _records(ledger: Ledger, connection: psycopg.Connection) -> list[Compared]:
     counts = ledger.counts()
-    row = connection.execute("SELECT sum(accepted), sum(rejected) FROM ops.micro_batches").fetchone()
-    accepted, rejected = (int(value or 0) for value in row or (0, 0))
+    accepted, rejected = connection.execute((QUERIES / "counted_records.sql").read_bytes()).fetchall()[0]
     return [
         Compared("accepted records", counts.accepted, accepted),
         Compared("rejected records", sum(counts.rejected.values()), rejected),

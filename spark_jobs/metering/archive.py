@@ -3,14 +3,15 @@
 A file is staged by an executor outside the folders that people read, and moved to its final name by
 the driver in the transaction that records it in the manifest (``ops.archive_files``). On object
 stores a move is a copy and a delete, so the final object appears whole there too. Names carry the
-epoch of the driver and never collide; files of older epochs that are not in the manifest are
-leftovers of a dead driver, and ``sweep`` removes them.
+epoch of the driver, or 0 for maintenance, and never collide.
 """
 
+import hashlib
 import os
 import posixpath
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,8 @@ import pyarrow.parquet as pq
 EVENTS: Final = "events"
 REJECTED: Final = "rejected"
 STAGING: Final = "_staging"
+# Drivers count their epochs from 1; what maintenance and replays write carries this one.
+MAINTENANCE_EPOCH: Final = 0
 
 EVENT_FILE_SCHEMA: Final = pa.schema(
     [
@@ -47,6 +50,7 @@ REJECTED_FILE_SCHEMA: Final = pa.schema(
         ("value", pa.binary()),
     ]
 )
+SCHEMAS: Final = {EVENTS: EVENT_FILE_SCHEMA, REJECTED: REJECTED_FILE_SCHEMA}
 
 
 class StagedFile(msgspec.Struct, frozen=True):
@@ -54,7 +58,8 @@ class StagedFile(msgspec.Struct, frozen=True):
 
     ``path`` is the final path and ``staging_path`` the present one, both relative to the storage
     path; ``hour`` is its start in epoch seconds; ``offsets`` maps a Kafka partition to its first and
-    last offset in the file; ``total_bytes`` sums the events' bytes; ``file_size`` is in bytes.
+    last offset in the file; ``total_bytes`` sums the events' bytes; ``file_size`` is in bytes; ``sha256``
+    is the digest of the file's bytes, in hexadecimal digits.
     """
 
     path: str
@@ -65,10 +70,36 @@ class StagedFile(msgspec.Struct, frozen=True):
     total_bytes: int
     file_size: int
     offsets: dict[int, tuple[int, int]]
+    sha256: str
 
 
 class StorageError(Exception):
     """The storage path cannot be used, or does not hold what the manifest says."""
+
+
+class MissingFileError(StorageError):
+    """A file that the manifest names is not there."""
+
+
+class _DigestingSink:
+    """What is written to a file, and the digest of it."""
+
+    closed = False
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self._stream = stream
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        self._stream.write(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 class Storage:
@@ -107,36 +138,39 @@ class Storage:
 
     def stage(
         self,
-        table: pa.Table,
+        tables: Iterable[pa.Table],
         kind: str,
         hour: int,
         epoch: int,
         offsets: dict[int, tuple[int, int]],
         total_bytes: int,
     ) -> StagedFile:
-        """Stage one hour's table, of ``EVENT_FILE_SCHEMA`` or ``REJECTED_FILE_SCHEMA``."""
+        """Stage tables of one hour, which have the columns of the kind's schema, as one file.
+
+        ``epoch`` is that of the driver, or ``MAINTENANCE_EPOCH``. Each table becomes a row group of its own.
+        """
         span = "-".join(f"p{part}-{first}-{last}" for part, (first, last) in sorted(offsets.items())[:4])
         name = f"e{epoch}-{span}-{uuid.uuid4().hex[:12]}.parquet"
         staging_folder = posixpath.join(STAGING, f"epoch={epoch}")
         staging_path = posixpath.join(staging_folder, name)
         self.filesystem.create_dir(self.full(staging_folder), recursive=True)
-        pq.write_table(
-            table,
-            self.full(staging_path),
-            filesystem=self.filesystem,
-            compression="zstd",
-            write_statistics=True,
-        )
-        self._flush_to_disk(staging_path)
+        try:
+            rows, sha256 = self._write(staging_path, tables, SCHEMAS[kind])
+        except Exception:
+            # Half a file only takes up space, which may be what is missing.
+            with suppress(OSError):
+                self.delete([staging_path])
+            raise
         return StagedFile(
             path=posixpath.join(hour_folder(kind, hour), name),
             staging_path=staging_path,
             kind=kind,
             hour=hour,
-            rows=table.num_rows,
+            rows=rows,
             total_bytes=total_bytes,
             file_size=self.filesystem.get_file_info(self.full(staging_path)).size,
             offsets=offsets,
+            sha256=sha256,
         )
 
     def publish(self, files: Iterable[StagedFile]) -> None:
@@ -145,48 +179,93 @@ class Storage:
         Raises:
             StorageError: a file is neither staged nor published.
         """
+        folders = set()
         for file in files:
-            folder = self.full(posixpath.dirname(file.path))
-            self.filesystem.create_dir(folder, recursive=True)
-            if self._exists(file.staging_path):
+            folder = posixpath.dirname(file.path)
+            self.filesystem.create_dir(self.full(folder), recursive=True)
+            if self.exists(file.staging_path):
                 self.filesystem.move(self.full(file.staging_path), self.full(file.path))
-            elif not self._exists(file.path):
+                folders |= set(_with_parents(folder))
+            elif not self.exists(file.path):
                 raise StorageError(f"staged file {file.staging_path} of {self.storage_path} has vanished")
+        for folder in sorted(folders):
+            self._flush_to_disk(folder)
 
     def withdraw(self, files: Iterable[StagedFile]) -> None:
-        """Remove files of a micro-batch that will never be committed; files that are gone are fine."""
-        for file in files:
-            for path in (file.staging_path, file.path):
-                if self._exists(path):
+        """Remove files that will never be committed; files that are gone are fine."""
+        self.delete(path for file in files for path in (file.staging_path, file.path))
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove files, given relative to the storage path; files that are gone are fine."""
+        for path in paths:
+            if self.exists(path):
+                try:
                     self.filesystem.delete_file(self.full(path))
+                except FileNotFoundError:
+                    # Somebody else removed it at the same moment.
+                    continue
 
-    def sweep(self, manifest: Collection[str], epoch: int) -> list[str]:
-        """Remove what older drivers left: files that are not in the manifest, and their staging folders.
+    def read(
+        self, path: str, kind: str, sha256: str | None, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """The rows of a file, a row group (a million rows at most) at a time.
 
-        Only for a driver of ``epoch`` that has staged nothing yet: no older driver can commit any more.
-        Returns the removed paths, relative to the storage path.
+        The file is compared with its digest before anything else looks at it: what a flipped bit does to
+        a Parquet reader ranges from a wrong value to the end of the process.
+
+        Args:
+            path: relative to the storage path.
+            kind: ``EVENTS`` or ``REJECTED``.
+            sha256: the digest in the manifest; None: it has none.
+            columns: columns of the kind's schema; None: all of them.
+
+        Raises:
+            MissingFileError: there is no such file.
+            StorageError: the file cannot be read or is damaged.
         """
-        leftovers = [
-            path for folder in (EVENTS, REJECTED) for path in self._files(folder) if path not in manifest
-        ] + [path for path in self._files(STAGING) if not path.startswith(f"{STAGING}/epoch={epoch}/")]
-        for path in leftovers:
-            self.filesystem.delete_file(self.full(path))
-        return leftovers
+        name = f"archive file {path} of {self.storage_path}"
+        try:
+            with self.filesystem.open_input_file(self.full(path)) as stream:
+                content = stream.read_buffer()
+            if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+                raise StorageError(
+                    f"{name} is damaged: its {content.size} bytes are not those that were written"
+                )
+            with pq.ParquetFile(pa.BufferReader(content)) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, columns=columns)
+        except FileNotFoundError:
+            raise MissingFileError(f"{name} is missing") from None
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"{name} cannot be read: {error}") from None
 
-    def _exists(self, path: str) -> bool:
-        return bool(self.filesystem.get_file_info(self.full(path)).type == pafs.FileType.File)
-
-    def _files(self, folder: str) -> list[str]:
+    def files(self, folder: str) -> dict[str, int]:
+        """Path -> size in bytes of every file below a folder; paths relative to the storage path."""
         selector = pafs.FileSelector(self.full(folder), recursive=True, allow_not_found=True)
-        return [
-            posixpath.relpath(info.path, self.root)
+        return {
+            posixpath.relpath(info.path, self.root): info.size
             for info in self.filesystem.get_file_info(selector)
             if info.type == pafs.FileType.File
-        ]
+        }
+
+    def _write(self, path: str, tables: Iterable[pa.Table], schema: pa.Schema) -> tuple[int, str]:
+        rows = 0
+        with self.filesystem.open_output_stream(self.full(path)) as stream:
+            sink = _DigestingSink(stream)
+            with pq.ParquetWriter(pa.PythonFile(sink, "w"), schema, compression="zstd") as writer:
+                for table in tables:
+                    writer.write_table(table.cast(schema))
+                    rows += table.num_rows
+        self._flush_to_disk(path)
+        return rows, sink.sha256.hexdigest()
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return bool(self.filesystem.get_file_info(self.full(path)).type == pafs.FileType.File)
 
     def _flush_to_disk(self, path: str) -> None:
-        # The manifest row must not outlive a file that was only in the page cache. Object stores
-        # have written the object when the stream is closed.
+        # The manifest row must not outlive a file, or its name in a folder, that was only in the page
+        # cache. Object stores have written the object when the stream is closed.
         if isinstance(self.filesystem, pafs.LocalFileSystem):
             descriptor = os.open(self.full(path), os.O_RDONLY)
             try:
@@ -199,3 +278,8 @@ def hour_folder(kind: str, hour: int) -> str:
     """The folder, relative to the storage path, of an hour that starts at ``hour`` (epoch seconds)."""
     start = datetime.fromtimestamp(hour, UTC)
     return f"{kind}/year={start.year}/month={start.month}/day={start.day}/hour={start.hour}"
+
+
+def _with_parents(folder: str) -> list[str]:
+    parts = folder.split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts) + 1)]

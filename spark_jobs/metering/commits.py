@@ -5,7 +5,6 @@ A micro-batch is committed once or not at all. Its transaction holds the row of 
 the offsets only advance from the very values that the micro-batch started from.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,10 +12,12 @@ from typing import Any, Final, TypeVar
 
 import polars as pl
 import psycopg
-from psycopg import sql
 
-from metering.archive import StagedFile
+from metering import statements
+from metering.archive import MAINTENANCE_EPOCH, StagedFile, Storage
 from metering.database import connect, table_name
+from metering.leftovers import sweep
+from metering.locks import MAINTENANCE_LOCK, held_if_free
 
 # PostgreSQL ends the transaction of a driver that freezes inside it, so that its successor need not wait.
 _FROZEN_AFTER: Final = "15s"
@@ -77,10 +78,7 @@ class StreamStore:
         if connection.info.server_version >= 170_000:
             # The same for one that freezes in the middle of a COPY; older servers know no such limit.
             connection.execute("SET transaction_timeout = '120s'")
-        connection.execute(
-            "CREATE TEMPORARY TABLE partial_totals (window_start BIGINT, type TEXT, id TEXT, value BIGINT) "
-            "ON COMMIT DELETE ROWS"
-        )
+        statements.prepare_totals(connection)
         return connection
 
     def open_epoch(self, host: str, pid: int, spark_ui_url: str | None) -> int:
@@ -130,7 +128,21 @@ class StreamStore:
 
     def manifest(self) -> set[str]:
         """The paths, relative to the storage path, of all files that are part of the archive."""
-        return {str(path) for (path,) in self._connection.execute("SELECT path FROM ops.archive_files")}
+        return statements.manifest_paths(self._connection)
+
+    def sweep(self, storage: Storage) -> list[str]:
+        """Remove the files that older drivers left, and, unless it is at work, those that maintenance left.
+
+        Only when this driver has opened its epoch and staged nothing yet. Returns the removed paths.
+        """
+        with held_if_free(self._connection, MAINTENANCE_LOCK) as no_maintenance:
+
+            def is_dead(epoch: int | None) -> bool:
+                if epoch == MAINTENANCE_EPOCH:
+                    return no_maintenance
+                return epoch is None or epoch < self.epoch
+
+            return sweep(storage, self.manifest, is_dead)
 
     def commit(self, batch: MicroBatch, publish: Callable[[Iterable[StagedFile]], None]) -> int:
         """Apply a micro-batch once; returns its commit id.
@@ -152,11 +164,22 @@ class StreamStore:
                 return commit_id
             with self._connection.transaction():
                 self._own_topic()
-                commit_id = self._insert_micro_batch(batch)
+                commit_id = statements.insert_micro_batch(
+                    self._connection,
+                    self.topic,
+                    self.epoch,
+                    accepted=batch.accepted,
+                    rejected=batch.rejected,
+                    newest_event_time=batch.newest_event_time,
+                    executor_ms=batch.executor_ms,
+                )
+                self._connection.execute(
+                    "UPDATE ops.streams SET last_commit_at = now() WHERE topic = %s", (self.topic,)
+                )
                 publish(batch.files)
                 self._advance_offsets(batch.advances)
-                self._add_totals(batch.totals)
-                self._insert_files(batch.files, commit_id)
+                statements.add_totals(self._connection, self.bytes_table, batch.totals)
+                statements.insert_files(self._connection, batch.files, commit_id)
             return commit_id
 
         return self._reconnecting(attempt)
@@ -180,37 +203,12 @@ class StreamStore:
         return found.fetchone() is not None
 
     def _own_topic(self) -> None:
-        row = self._connection.execute(
-            "SELECT epoch FROM ops.streams WHERE topic = %s FOR UPDATE", (self.topic,)
-        ).fetchone()
-        if row is None or row[0] != self.epoch:
+        epoch = statements.lock_topic(self._connection, self.topic)
+        if epoch != self.epoch:
             raise SupersededError(
-                f"a newer driver (epoch {row and row[0]}) meters topic {self.topic}; "
+                f"a newer driver (epoch {epoch}) meters topic {self.topic}; "
                 f"this one (epoch {self.epoch}) commits nothing more and ends"
             )
-
-    def _insert_micro_batch(self, batch: MicroBatch) -> int:
-        row = self._connection.execute(
-            """
-            INSERT INTO ops.micro_batches
-                (topic, epoch, accepted, rejected, rejected_by_reason, newest_event_time, executor_ms)
-            VALUES (%s, %s, %s, %s, %s, to_timestamp(%s), %s)
-            RETURNING commit_id
-            """,
-            (
-                self.topic,
-                self.epoch,
-                batch.accepted,
-                sum(batch.rejected.values()),
-                json.dumps(batch.rejected),
-                batch.newest_event_time,
-                batch.executor_ms,
-            ),
-        ).fetchone()
-        self._connection.execute(
-            "UPDATE ops.streams SET last_commit_at = now() WHERE topic = %s", (self.topic,)
-        )
-        return int(row[0])  # type: ignore[index]
 
     def _advance_offsets(self, advances: list[Advance]) -> None:
         advanced = self._connection.execute(
@@ -250,35 +248,3 @@ class StreamStore:
                     "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
                     lost,
                 )
-
-    def _add_totals(self, totals: pl.DataFrame) -> None:
-        if totals.is_empty():
-            return
-        rows = totals.select("window", "type", "id", "value").sort("window", "type", "id")
-        with self._connection.cursor() as cursor:
-            with cursor.copy("COPY partial_totals FROM STDIN (FORMAT csv)") as copy:
-                copy.write(rows.write_csv(include_header=False, quote_style="non_numeric"))
-            cursor.execute(
-                sql.SQL(
-                    """
-                    INSERT INTO {table} AS total (timestamp, type, id, value)
-                    SELECT to_timestamp(window_start), type, id, value FROM partial_totals
-                    ORDER BY window_start, type, id
-                    ON CONFLICT (timestamp, type, id) DO UPDATE SET value = total.value + EXCLUDED.value
-                    """
-                ).format(table=self.bytes_table)
-            )
-
-    def _insert_files(self, files: list[StagedFile], commit_id: int) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO ops.archive_files "
-                "(path, kind, hour, rows, total_bytes, file_size, offsets, commit_id) "
-                "VALUES (%s, %s, to_timestamp(%s), %s, %s, %s, %s, %s)",
-                [_manifest_row(file, commit_id) for file in files],
-            )
-
-
-def _manifest_row(file: StagedFile, commit_id: int) -> tuple[Any, ...]:
-    offsets = json.dumps(file.offsets)
-    return file.path, file.kind, file.hour, file.rows, file.total_bytes, file.file_size, offsets, commit_id

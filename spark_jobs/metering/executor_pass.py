@@ -12,7 +12,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from metering.archive import EVENT_FILE_SCHEMA, EVENTS, REJECTED, REJECTED_FILE_SCHEMA, StagedFile, Storage
+from metering.archive import EVENTS, REJECTED, StagedFile, Storage
 from metering.events import Limits, decode_records
 from metering.hours import HOUR_SECONDS, WINDOW_SECONDS
 from metering.totals import no_totals, sum_totals, totals
@@ -83,21 +83,30 @@ class PassPlan:
 
 
 @dataclass
-class _Pass:
+class Pass:
+    """Takes in records batch by batch; ``accepted`` and ``rejected`` keep what became of them.
+
+    accepted: ``event_time`` (epoch seconds), ``id``, ``antenna_id``, ``bytes``, ``app``, ``partition``,
+    ``offset``, ``timestamp`` (of Kafka). rejected: ``reason``, ``detail`` and ``RECORD_COLUMNS``.
+    """
+
     plan: PassPlan
     partitions: dict[int, PartitionSpan] = field(default_factory=dict)
     accepted: list[pl.DataFrame] = field(default_factory=list)
     rejected: list[pl.DataFrame] = field(default_factory=list)
 
-    def add(self, records: pl.DataFrame) -> None:
-        """Take in records with ``RECORD_COLUMNS``, in the order of their offsets per partition."""
+    def add(self, records: pl.DataFrame, limits: Limits | None = None) -> None:
+        """Take in records with ``RECORD_COLUMNS``, in the order of their offsets per partition.
+
+        ``limits`` are those of these records, where they are others than the plan's.
+        """
         for (partition,), of_partition in records.group_by("partition", maintain_order=True):
             self._note_offsets(int(partition), of_partition["offset"])
         applied = pl.col("partition").replace_strict(self.plan.next_offsets, default=0, return_dtype=pl.Int64)
         fresh = records.filter(pl.col("offset") >= applied)
         if fresh.is_empty():
             return
-        events, rejects = decode_records(fresh["value"].to_list(), self.plan.limits)
+        events, rejects = decode_records(fresh["value"].to_list(), limits or self.plan.limits)
         positions = fresh.drop("value").with_row_index("position")
         events = events.join(positions, on="position", maintain_order="left")
         if self.plan.refused:
@@ -146,12 +155,12 @@ class _Pass:
                 raise OverflowError(overflow_advice(str(error), largest)) from None
             newest = int(events["event_time"].max())  # type: ignore[arg-type]
             self._note_event_clocks(events)
-            files += _stage_events(storage, events, self.plan)
+            files += stage_events(storage, events, self.plan)
         rejects = pl.concat(self.rejected) if self.rejected else None
         counts: dict[str, int] = {}
         if rejects is not None:
             counts = dict(rejects.group_by("reason").len().iter_rows())
-            files += _stage_rejects(storage, rejects, self.plan)
+            files += stage_rejects(storage, rejects, self.plan)
         return PassResult(
             partitions=self.partitions,
             files=files,
@@ -172,7 +181,7 @@ def executor_pass(plan: PassPlan) -> Callable[[Iterable[pa.RecordBatch]], Iterat
     """The function for ``mapInArrow`` over ``RECORD_COLUMNS``; yields one row of ``RESULT_SCHEMA``."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        one_pass = _Pass(plan)
+        one_pass = Pass(plan)
         for batch in batches:
             if batch.num_rows:
                 one_pass.add(pl.DataFrame(pl.from_arrow(batch)))
@@ -208,7 +217,8 @@ def overflow_advice(problem: str, largest: LargestEvent | None) -> str:
     )
 
 
-def _stage_events(storage: Storage, events: pl.DataFrame, plan: PassPlan) -> list[StagedFile]:
+def stage_events(storage: Storage, events: pl.DataFrame, plan: PassPlan) -> list[StagedFile]:
+    """Stage accepted events (columns of ``Pass.accepted``), one file for each hour of their event time."""
     hour = pl.col("event_time") - pl.col("event_time") % HOUR_SECONDS
     staged = []
     for (start,), of_hour in events.group_by(hour.alias("hour"), maintain_order=True):
@@ -228,7 +238,7 @@ def _stage_events(storage: Storage, events: pl.DataFrame, plan: PassPlan) -> lis
         total = int(of_hour["bytes"].cast(pl.Int128).sum())
         staged.append(
             storage.stage(
-                table.cast(EVENT_FILE_SCHEMA),
+                [table],
                 EVENTS,
                 int(start),
                 plan.epoch,
@@ -239,7 +249,8 @@ def _stage_events(storage: Storage, events: pl.DataFrame, plan: PassPlan) -> lis
     return staged
 
 
-def _stage_rejects(storage: Storage, rejects: pl.DataFrame, plan: PassPlan) -> list[StagedFile]:
+def stage_rejects(storage: Storage, rejects: pl.DataFrame, plan: PassPlan) -> list[StagedFile]:
+    """Stage rejected records (columns of ``Pass.rejected``), one file for each hour in which they came."""
     epoch_second = pl.col("timestamp").dt.epoch("s")
     staged = []
     for (start,), of_hour in rejects.group_by((epoch_second - epoch_second % HOUR_SECONDS).alias("hour")):
@@ -252,11 +263,7 @@ def _stage_rejects(storage: Storage, rejects: pl.DataFrame, plan: PassPlan) -> l
             "detail",
             "value",
         ).to_arrow()
-        staged.append(
-            storage.stage(
-                table.cast(REJECTED_FILE_SCHEMA), REJECTED, int(start), plan.epoch, _offsets(of_hour), 0
-            )
-        )
+        staged.append(storage.stage([table], REJECTED, int(start), plan.epoch, _offsets(of_hour), 0))
     return staged
 
 

@@ -10,27 +10,27 @@ import psycopg
 from psycopg import sql
 
 from metering.database import DatabaseError, connect, table_name
+from metering.locks import hour_lock, wait_for
 
-_LOCK_CLASS: Final = 0x616E74  # advisory locks of this project: (class, hours since 1970)
 _LOCK_TIMEOUT: Final = "10min"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The event files of an hour up to a commit; ``files`` holds (path, rows, total_bytes)."""
+    """The event files of an hour up to a commit; ``files`` holds (path, rows, total_bytes, sha256)."""
 
     commit_id: int
-    files: list[tuple[str, int, int]]
+    files: list[tuple[str, int, int, str | None]]
 
     @property
     def events(self) -> int:
         """How many events the hour holds."""
-        return sum(rows for _, rows, _ in self.files)
+        return sum(rows for _, rows, _, _ in self.files)
 
     @property
     def total_bytes(self) -> int:
         """The bytes that the hour's events moved."""
-        return sum(total for _, _, total in self.files)
+        return sum(total for _, _, total, _ in self.files)
 
 
 class HourStore:
@@ -50,9 +50,7 @@ class HourStore:
         """
         with connect(dsn, wait_seconds=15, lock_timeout=_LOCK_TIMEOUT) as connection:
             try:
-                connection.execute(
-                    "SELECT pg_advisory_lock(%s, %s)", (_LOCK_CLASS, int(hour.timestamp()) // 3600)
-                )
+                wait_for(connection, hour_lock(hour))
             except psycopg.errors.LockNotAvailable:
                 raise DatabaseError(
                     f"another run has been computing the hour {hour.isoformat()} for {_LOCK_TIMEOUT}; "
@@ -61,19 +59,28 @@ class HourStore:
             yield cls(connection, hour)
 
     def manifest(self) -> Manifest:
-        """The hour's event files, and the last commit that is visible: later ones make the hour late."""
+        """The hour's event files, and the last commit that is visible: later ones make the hour late.
+
+        Raises:
+            DatabaseError: retention has removed the hour's archive, so it can never be computed again.
+        """
         with self._connection.transaction():
             self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            removed_at = archive_removed_at(self._connection, self.hour)
             last = self._connection.execute(
                 "SELECT coalesce(max(commit_id), 0) FROM ops.micro_batches"
             ).fetchone()
             files = self._connection.execute(
-                "SELECT path, rows, total_bytes FROM ops.archive_files "
+                "SELECT path, rows, total_bytes, sha256 FROM ops.archive_files "
                 "WHERE kind = 'events' AND hour = %s ORDER BY path",
                 (self.hour,),
             ).fetchall()
+        if removed_at is not None:
+            raise DatabaseError(archive_removed_message(self.hour, removed_at))
         assert last is not None
-        return Manifest(int(last[0]), [(path, int(rows), int(total)) for path, rows, total in files])
+        return Manifest(
+            int(last[0]), [(path, int(rows), int(total), sha256) for path, rows, total, sha256 in files]
+        )
 
     def users(self, table: str) -> list[tuple[str, str | None, int | None]]:
         """The rows of ``user_metadata``: id, email, quota (bytes per hour)."""
@@ -122,6 +129,21 @@ class HourStore:
                 """,
                 (self.hour, manifest.commit_id, manifest.events, manifest.total_bytes),
             )
+
+
+def archive_removed_at(connection: psycopg.Connection[Any], hour: datetime) -> datetime | None:
+    """When retention removed the hour's archive; None: it did not."""
+    row = connection.execute("SELECT archive_removed_at FROM ops.hours WHERE hour = %s", (hour,)).fetchone()
+    return None if row is None else row[0]
+
+
+def archive_removed_message(hour: datetime, removed_at: datetime) -> str:
+    """Why an hour whose archive was removed is not computed again."""
+    return (
+        f"the archive of the hour {hour.isoformat()} was removed by retention at "
+        f"{removed_at.isoformat(timespec='seconds')}: it cannot be computed again, and its rows in "
+        "bytes_hourly and user_quota_limit stay as they are"
+    )
 
 
 def _copy(

@@ -5,17 +5,18 @@ from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as sf
 
-from metering.archive import Storage, StorageError
+from metering.archive import EVENTS, Storage, StorageError
 from metering.events import ACCEPTED_SCHEMA
 from metering.hours import HOUR_SECONDS
 from metering.totals import totals
 
 # A file's bytes may pass BIGINT, so they travel as text.
-FILES_SCHEMA: Final = pa.schema([("path", pa.string()), ("rows", pa.int64()), ("total_bytes", pa.string())])
+FILES_SCHEMA: Final = pa.schema(
+    [("path", pa.string()), ("rows", pa.int64()), ("total_bytes", pa.string()), ("sha256", pa.string())]
+)
 USERS_SCHEMA: Final = pa.schema([("id", pa.string()), ("email", pa.string()), ("quota", pa.int64())])
 HOURLY_TOTALS_SCHEMA: Final = "window long, type string, id string, value long"
 HOURLY_TOTALS_ARROW: Final = pa.schema(
@@ -28,9 +29,9 @@ USER_TYPE: Final = "user_total_bytes"
 MAIL_TYPE: Final = "mail_total_bytes"
 
 
-def files_table(files: Sequence[tuple[str, int, int]]) -> pa.Table:
-    """Rows of the manifest (path, rows, total_bytes) as a table of ``FILES_SCHEMA``."""
-    entries = [(path, rows, str(total)) for path, rows, total in files]
+def files_table(files: Sequence[tuple[str, int, int, str | None]]) -> pa.Table:
+    """Rows of the manifest (path, rows, total_bytes, sha256) as a table of ``FILES_SCHEMA``."""
+    entries = [(path, rows, str(total), sha256) for path, rows, total, sha256 in files]
     return _table(entries, FILES_SCHEMA)
 
 
@@ -106,10 +107,11 @@ def _file_totals(storage_path: str) -> Callable[[Iterable[pa.RecordBatch]], Iter
         waiting: list[pl.DataFrame] = []
         for batch in batches:
             for file in batch.to_pylist():
-                waiting.append(_read_file(storage, file["path"], file["rows"], int(file["total_bytes"])))
-                if sum(events.height for events in waiting) >= EVENTS_PER_TOTAL:
-                    yield from _total_batches(waiting)
-                    waiting = []
+                for events in _read_file(storage, file):
+                    waiting.append(events)
+                    if sum(events.height for events in waiting) >= EVENTS_PER_TOTAL:
+                        yield from _total_batches(waiting)
+                        waiting = []
         if waiting:
             yield from _total_batches(waiting)
 
@@ -123,20 +125,19 @@ def _total_batches(parts: list[pl.DataFrame]) -> list[pa.RecordBatch]:
     return batches
 
 
-def _read_file(storage: Storage, path: str, rows: int, total_bytes: int) -> pl.DataFrame:
-    """The events of a file, with the columns of ``ACCEPTED_SCHEMA`` less ``position``."""
+def _read_file(storage: Storage, file: dict[str, Any]) -> Iterator[pl.DataFrame]:
+    """The events of a file (a row of ``FILES_SCHEMA``), with the columns of ``ACCEPTED_SCHEMA`` less
+    ``position``, part by part."""
+    expected = (file["rows"], int(file["total_bytes"]))
+    rows = total_bytes = 0
     columns = ["timestamp", "id", "antenna_id", "bytes", "app"]
-    try:
-        table = pq.read_table(
-            storage.full(path), filesystem=storage.filesystem, columns=columns, partitioning=None
-        )
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"archive file {path} of {storage.storage_path} cannot be read: {error}") from None
-    events = pl.DataFrame(pl.from_arrow(table)).with_columns(event_time=pl.col("timestamp").dt.epoch("s"))
-    found = int(events["bytes"].cast(pl.Int128).sum())
-    if (events.height, found) != (rows, total_bytes):
+    for table in storage.read(file["path"], EVENTS, file["sha256"], columns):
+        events = pl.DataFrame(pl.from_arrow(table)).with_columns(event_time=pl.col("timestamp").dt.epoch("s"))
+        rows += events.height
+        total_bytes += int(events["bytes"].cast(pl.Int128).sum())
+        yield events.select([column for column in ACCEPTED_SCHEMA if column != "position"])
+    if (rows, total_bytes) != expected:
         raise StorageError(
-            f"archive file {path} of {storage.storage_path} holds {events.height} events of {found} bytes, "
-            f"but the manifest says {rows} events of {total_bytes} bytes: the file is damaged"
+            f"archive file {file['path']} of {storage.storage_path} holds {rows} events of {total_bytes} "
+            f"bytes, but the manifest says {expected[0]} events of {expected[1]} bytes: the file is damaged"
         )
-    return events.select([column for column in ACCEPTED_SCHEMA if column != "position"])

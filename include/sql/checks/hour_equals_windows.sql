@@ -1,5 +1,6 @@
 -- The hour equals its twelve 5-minute windows, for antennas, devices and apps alike, plus the late
--- events: those of commits that the batch did not cover yet are in the windows already.
+-- events: those of commits that the batch did not cover yet are in the windows already. Where retention
+-- has removed the windows or the archive, nothing can be compared.
 -- Parameters: hour.
 WITH asked AS (
     SELECT %(hour)s::TIMESTAMPTZ AS hour
@@ -23,7 +24,9 @@ hourly AS (
 ),
 
 computed AS (
-    SELECT max(hours.covered_commit_id) AS covered_commit_id
+    SELECT
+        max(hours.covered_commit_id) AS covered_commit_id,
+        max(greatest(hours.archive_removed_at, hours.windows_removed_at)) AS removed_at
     FROM asked
     INNER JOIN ops.hours ON asked.hour = hours.hour
 ),
@@ -45,7 +48,8 @@ figures AS (
         windows.antennas,
         windows.devices,
         windows.apps,
-        computed.covered_commit_id IS NOT NULL AS batch_has_run
+        computed.covered_commit_id IS NOT NULL AS batch_has_run,
+        computed.removed_at
     FROM asked
     CROSS JOIN windows
     CROSS JOIN hourly
@@ -54,10 +58,15 @@ figures AS (
 )
 
 SELECT
-    batch_has_run AND antennas = expected AND devices = expected AND apps = expected AS passed,
+    batch_has_run
+    AND (
+        removed_at IS NOT NULL
+        OR (antennas = expected AND devices = expected AND apps = expected)
+    ) AS passed,
     format(
         'hour %%s: antenna totals in bytes_hourly %%s + late events %%s = %%s; '
-        'twelve windows in bytes: antennas %%s, devices %%s, apps %%s; the batch job has run: %%s',
-        hour, hourly_bytes, late_bytes, expected, antennas, devices, apps, batch_has_run
+        'twelve windows in bytes: antennas %%s, devices %%s, apps %%s; the batch job has run: %%s%%s',
+        hour, hourly_bytes, late_bytes, expected, antennas, devices, apps, batch_has_run,
+        '; retention removed windows or archive at ' || removed_at
     ) AS figures
 FROM figures;

@@ -1,5 +1,6 @@
 -- The newest hours that hold events or were computed, newest first.
--- late: events that arrived after the hour was computed and are not in bytes_hourly yet.
+-- late: events that arrived after the hour was computed and are not in bytes_hourly yet. An hour whose
+-- archive was removed by retention is not computed again.
 -- Parameters: newest.
 WITH archived AS (
     SELECT
@@ -15,7 +16,9 @@ SELECT
     coalesce(archived.hour, hours.hour) AS hour,
     coalesce(archived.events, 0) AS events,
     hours.hour IS NOT NULL AS computed,
-    coalesce(archived.newest_commit > hours.covered_commit_id, FALSE) AS late
+    coalesce(
+        archived.newest_commit > hours.covered_commit_id AND hours.archive_removed_at IS NULL, FALSE
+    ) AS late
 FROM archived
 FULL OUTER JOIN ops.hours ON archived.hour = hours.hour
 ORDER BY coalesce(archived.hour, hours.hour) DESC

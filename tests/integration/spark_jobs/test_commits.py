@@ -30,7 +30,7 @@ def new_store(database: Any) -> StreamStore:
 
 def micro_batch(start: int, end: int, value: int) -> MicroBatch:
     path = f"events/{start}-{end}.parquet"
-    file = StagedFile(path, "", "events", 1_600_603_200, 1, value, 9, {0: (start, end - 1)})
+    file = StagedFile(path, "", "events", 1_600_603_200, 1, value, 9, {0: (start, end - 1)}, "")
 
     return MicroBatch(
         advances=[Advance(0, start, end, event_clock=WINDOW + 4)],

@@ -16,7 +16,7 @@ def stage(storage: Storage, epoch: int = 1) -> StagedFile:
     when = datetime.fromtimestamp(HOUR + 5, UTC)
     row = dict(zip(EVENT_FILE_SCHEMA.names, (when, "d", "a", 7, "SKYPE", "devices", 2, 40), strict=True))
     table = pa.Table.from_pylist([row], EVENT_FILE_SCHEMA)
-    return storage.stage(table, EVENTS, HOUR, epoch, {2: (40, 40)}, 7)
+    return storage.stage([table], EVENTS, HOUR, epoch, {2: (40, 40)}, 7)
 
 
 def files(folder: Path) -> set[str]:
@@ -48,19 +48,6 @@ def test_withdraw(tmp_path: Path) -> None:
     storage.publish([published])
     storage.withdraw([published, staged])
     assert files(tmp_path) == set()
-
-
-def test_sweep_keeps_the_manifest_and_the_own_epoch(tmp_path: Path) -> None:
-    storage = Storage(str(tmp_path))
-    committed, uncommitted, staged, own = (
-        stage(storage),
-        stage(storage),
-        stage(storage),
-        stage(storage, epoch=2),
-    )
-    storage.publish([committed, uncommitted])
-    assert set(storage.sweep({committed.path}, epoch=2)) == {uncommitted.path, staged.staging_path}
-    assert files(tmp_path) == {committed.path, own.staging_path}
 
 
 def test_not_writable(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Maintenance of the archive: leftovers, compaction, retention, integrity, replays of rejected records."""
