@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run stop status setup test lint requirements
+.PHONY: help run stop status setup test drill soak lint requirements
 
 PYTHON := .venv/bin/python
 STACK := $(PYTHON) -m include.local_stack
@@ -34,6 +34,18 @@ test: ## Every test, against real services of its own; ARGS="-k name" selects
 	@scripts/setup.sh dev
 	@$(STACK) setup
 	@$(PYTHON) -m pytest --numprocesses 2 --no-loadscope-reorder $(ARGS)
+
+drill: ## Seeded fault drills, as root: SEEDS=25; SEED=17 ONLY=name replays; ALL=1: no turns; RESUME=1 goes on
+	@scripts/setup.sh dev
+	@$(STACK) setup
+	@$(PYTHON) -m pytest tests/drills --numprocesses 2 --no-loadscope-reorder --durations=0 --durations-min=999 \
+		--seeds $(or $(SEED),1-$(or $(SEEDS),1)) $(if $(ONLY),-k "$(ONLY)") \
+		$(if $(filter 1,$(ALL)),--all-drills) $(if $(filter 1,$(RESUME)),--resume) $(ARGS)
+
+soak: ## Steady traffic into a stack of its own, and what grows: MINUTES=120 EVENTS_PER_SECOND=500
+	@scripts/setup.sh dev
+	@$(STACK) setup
+	@$(PYTHON) -m tests.drills.soak --minutes $(or $(MINUTES),120) --events-per-second $(or $(EVENTS_PER_SECOND),500)
 
 lint: ## Linters and types
 	@scripts/setup.sh dev

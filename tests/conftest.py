@@ -30,8 +30,8 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT_ROOT / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT_ROOT / "plugins")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
-# Folders whose tests share one stack.
-_SHARED_STACKS = ("tests/end_to_end/",)
+# Folders and files whose tests share one stack.
+_SHARED_STACKS = ("tests/end_to_end/", "tests/drills/test_airflow.py", "tests/drills/")
 PARTITIONS = 4
 _PASSWORD = "antenna-test-password"
 _numbers = itertools.count(1)
@@ -83,7 +83,7 @@ class TestPostgres(Postgres):
 
 
 class _OneWorkerPerStack(LoadScopeScheduling):  # type: ignore[misc]
-    """Workers take files, and a folder that shares a stack as a whole.
+    """Workers take files, and whatever shares a stack as a whole.
 
     xdist's own loadgroup needs an attribute that pytest 9.2 no longer has, and does nothing there.
     """

@@ -51,10 +51,10 @@ class AirflowStack(System):
         settings = Settings(home, free_port(), free_port(), free_port(), jars)
         return cls(settings, _run(settings), batch)
 
-    def make_stop(self) -> subprocess.CompletedProcess[str]:
-        """`make stop`."""
+    def make(self, target: str) -> subprocess.CompletedProcess[str]:
+        """`make` with a target that ends, for this stack."""
         return subprocess.run(
-            ["make", "stop"],
+            ["make", "--silent", target],
             cwd=PROJECT_ROOT,
             env=_environment(self.settings),
             capture_output=True,
@@ -63,10 +63,18 @@ class AirflowStack(System):
             timeout=180,
         )
 
-    def make_run(self) -> None:
-        """`make run SIMULATOR=0`, until it is healthy."""
+    def run_again(self) -> None:
+        """Start it again, and wait until it is healthy."""
         self._process.wait(60)
         self._process = _run(self.settings)
+
+    def kill_runner(self) -> None:
+        """Kill `make run` and supervisord; nothing else ends."""
+        (supervisor,) = (
+            one for one in processes.find(self.settings.home) if "supervisord" in processes.command_line(one)
+        )
+        processes.send([psutil.Process(self._process.pid), supervisor], signal.SIGKILL)
+        self._process.wait(10)
 
     def kill_everything(self) -> None:
         """What a power cut does to the processes: `make run` itself, supervisord, every server and job."""
@@ -78,7 +86,7 @@ class AirflowStack(System):
 
     def close(self) -> None:
         """End it, whatever state it is in."""
-        self.make_stop()
+        self.make("stop")
         processes.send(processes.find(self.settings.home), signal.SIGKILL)
 
     def describe(self) -> str:

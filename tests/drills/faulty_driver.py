@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "spark_jobs"))
 
 import antenna_streaming_job
-from metering import heartbeat, micro_batch
+from metering import heartbeat, micro_batch, statements
 from metering.commits import StreamStore
 from metering.micro_batch import MicroBatchWriter
 
@@ -39,8 +39,8 @@ def come_to(seam: str) -> None:
         os.killpg(os.getpgid(0), signal.Signals[number])
 
 
-def before(seam: str, owner: type, name: str) -> None:
-    """Make a method come to the seam first."""
+def before(seam: str, owner: object, name: str) -> None:
+    """Make a method or function come to the seam first."""
     real: Callable[..., Any] = getattr(owner, name)
 
     def patched(*arguments: Any) -> Any:
@@ -50,8 +50,8 @@ def before(seam: str, owner: type, name: str) -> None:
     setattr(owner, name, patched)
 
 
-def after(seam: str, owner: type, name: str) -> None:
-    """Make a method come to the seam when it has returned."""
+def after(seam: str, owner: object, name: str) -> None:
+    """Make a method or function come to the seam when it has returned."""
     real: Callable[..., Any] = getattr(owner, name)
 
     def patched(*arguments: Any) -> Any:
@@ -76,8 +76,8 @@ class ShiftedTime:
 
 before("files_staged", MicroBatchWriter, "_commit")
 before("files_renamed", StreamStore, "_advance_offsets")
-before("before_upsert", StreamStore, "_add_totals")
-after("after_upsert", StreamStore, "_add_totals")
+before("before_upsert", statements, "add_totals")
+after("after_upsert", statements, "add_totals")
 after("after_commit", StreamStore, "commit")
 for module in (heartbeat, micro_batch):
     module.time = ShiftedTime()  # type: ignore[attr-defined]

@@ -8,12 +8,14 @@ from random import Random
 
 import pytest
 
+from include.local_stack import processes
+
 from .airflow_stack import STREAM, AirflowDriver, AirflowStack
 from .events import event
 from .lost_records import LOST, lose_records_beside_a_driver
 from .results import Trial
 
-pytestmark = [pytest.mark.xdist_group("airflow-drills"), pytest.mark.in_turns(3)]
+pytestmark = pytest.mark.in_turns(3)
 # Airflow notices within its heartbeat of 5 s, and kills 5 s after it asked.
 GONE_SECONDS = 25
 HANG_SECONDS = 75
@@ -144,17 +146,32 @@ def test_lost_records_are_an_alarm(stack: AirflowStack, trial: Trial, luck: Rand
 
 
 def stop_and_run(stack: AirflowStack) -> None:
-    result = stack.make_stop()
+    result = stack.make("stop")
     assert (result.returncode, result.stderr) == (0, ""), result.stderr
-    stack.make_run()
+    assert processes.find(stack.settings.home) == []
+    assert not stack.settings.stack_env_file.exists()
+    stack.run_again()
+
+
+def crash_and_stop(stack: AirflowStack) -> None:
+    """`make run` and supervisord die, the servers live on, and `make stop` finds every one."""
+    assert "is running already" in stack.make("run").stderr
+    stack.kill_runner()
+    assert len(processes.find(stack.settings.home)) > 10
+    status = stack.make("status")
+    assert status.returncode != 0
+    assert "the stack is not running" in status.stdout
+    stop_and_run(stack)
 
 
 def reboot(stack: AirflowStack) -> None:
     stack.kill_everything()
-    stack.make_run()
+    stack.run_again()
 
 
-RESTARTS: dict[str, Callable[[AirflowStack], None]] = {act.__name__: act for act in (stop_and_run, reboot)}
+RESTARTS: dict[str, Callable[[AirflowStack], None]] = {
+    act.__name__: act for act in (stop_and_run, crash_and_stop, reboot)
+}
 
 
 @pytest.mark.parametrize("act", RESTARTS)

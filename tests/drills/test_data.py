@@ -16,7 +16,7 @@ from .results import Trial
 from .rig import PARTITIONS, YEAR_SECONDS, Rig, mixed_traffic
 from .system import Record
 
-pytestmark = [pytest.mark.xdist_group("drills"), pytest.mark.in_turns(4)]
+pytestmark = pytest.mark.in_turns(4)
 MEGABYTE = 1024 * 1024
 BEHIND = "SELECT count(*) FROM ops.stream_offsets WHERE topic = %s AND caught_up_at < to_timestamp(%s)"
 

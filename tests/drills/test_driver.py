@@ -11,7 +11,7 @@ import pytest
 from .results import Trial
 from .rig import Rig
 
-pytestmark = [pytest.mark.xdist_group("drills"), pytest.mark.in_turns(3)]
+pytestmark = pytest.mark.in_turns(3)
 SEAMS = ("files_staged", "files_renamed", "before_upsert", "after_upsert", "after_commit")
 
 
@@ -88,4 +88,7 @@ def test_driver_stopped_and_leftovers_swept(rig: Rig, trial: Trial, luck: Random
     rig.supervisor.start()
     trial.recover(time.time())
     assert [leftover for leftover in leftovers if leftover.exists()] == []
+    ((epoch,),) = rig.query("SELECT epoch FROM ops.streams")
+    checkpoints = [folder.name for folder in (rig.folder / "checkpoint").iterdir()]
+    assert checkpoints == [f"{rig.topic}-epoch-{epoch}"]
     trial.check()

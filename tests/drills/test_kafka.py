@@ -10,7 +10,7 @@ from .lost_records import LOST, lose_records, lose_records_beside_a_driver
 from .results import Trial
 from .rig import Rig, mixed_traffic
 
-pytestmark = [pytest.mark.xdist_group("drills"), pytest.mark.in_turns(2)]
+pytestmark = pytest.mark.in_turns(2)
 
 
 def test_kafka_restarted(rig: Rig, trial: Trial, luck: Random) -> None:

@@ -9,7 +9,7 @@ import pytest
 from .results import Trial
 from .rig import Rig
 
-pytestmark = [pytest.mark.xdist_group("drills"), pytest.mark.in_turns(1)]
+pytestmark = pytest.mark.in_turns(1)
 REFUSALS = {"full": "No space left on device", "write-protected": "Read-only file system"}
 FILES = "SELECT path, hour FROM ops.archive_files WHERE kind = 'events' AND rows > 1 ORDER BY path"
 HOURLY = "SELECT * FROM bytes_hourly ORDER BY timestamp, type, id"

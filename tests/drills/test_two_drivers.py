@@ -12,7 +12,7 @@ from .driver import Driver
 from .results import Trial
 from .rig import Rig
 
-pytestmark = [pytest.mark.xdist_group("drills"), pytest.mark.in_turns(1)]
+pytestmark = pytest.mark.in_turns(1)
 IN_TRANSACTION = ("files_renamed", "before_upsert", "after_upsert")
 
 

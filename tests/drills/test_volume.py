@@ -3,14 +3,10 @@
 import time
 from random import Random
 
-import pytest
-
 from include.simulator.generator import device_id
 
 from .results import Trial
 from .rig import PARTITIONS, Rig
-
-pytestmark = pytest.mark.xdist_group("drills")
 
 
 def test_a_million_devices(rig: Rig, trial: Trial, luck: Random, full: bool, seed: int) -> None:

@@ -1,10 +1,9 @@
-"""What the drills on the DAGs of a running stack share."""
+"""What the tests on the DAGs of a running stack share."""
 
 import time
 from collections.abc import Callable
 from datetime import datetime
 
-import psutil
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
@@ -51,32 +50,3 @@ def wait_until_consumed(stack: RunningStack, seconds: float = 60) -> float:
         return all(reached.get(partition, -1) >= end for partition, end in ends.items())
 
     return wait_until(consumed, seconds, f"the stream consumed {ends}")
-
-
-class Driver:
-    """The streaming driver that holds the stream now, with every process that was started with it."""
-
-    def __init__(self, stack: RunningStack) -> None:
-        self._stack = stack
-        with stack.connect() as connection:
-            row = connection.execute("SELECT epoch, driver_pid FROM ops.streams WHERE topic = %s", (TOPIC,))
-            self.epoch, self.pid = row.fetchone() or (0, 0)
-        self.python = psutil.Process(self.pid)
-        jvm = self.python.parent()
-        assert jvm is not None
-        self.jvm = jvm
-        self.processes = [self.jvm, *self.jvm.children(recursive=True)]
-
-    def is_gone(self) -> bool:
-        """Whether not one of its processes is left."""
-        return not any(process.is_running() and process.status() != "zombie" for process in self.processes)
-
-    def wait_until_replaced(self, seconds: float) -> float:
-        """Wait until a newer driver has taken over; returns the seconds."""
-
-        def replaced() -> bool:
-            with self._stack.connect() as connection:
-                query = "SELECT 1 FROM ops.streams WHERE topic = %s AND epoch > %s AND state = 'running'"
-                return connection.execute(query, (TOPIC, self.epoch)).fetchone() is not None
-
-        return wait_until(replaced, seconds, f"driver of epoch {self.epoch} replaced")

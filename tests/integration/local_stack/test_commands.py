@@ -2,19 +2,16 @@
 
 import fcntl
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from include.local_stack import processes
-from include.local_stack.settings import PROJECT_ROOT, free_port, read_stack_env
+from include.local_stack.settings import PROJECT_ROOT, free_port
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -113,52 +110,3 @@ def test_where_nothing_runs(command: Command) -> None:
     stop = command("stop")
     assert stop.returncode == 0
     assert "Nothing of the stack in" in stop.stdout
-
-
-def test_from_start_over_a_crash_to_the_stop(command: Command, environment: dict[str, str]) -> None:
-    """`make run` and its supervisor are killed: the servers live on, and `make stop` finds every one."""
-    home = Path(environment["ANTENNA_HOME"])
-    log = home.with_name("run.log")
-    with log.open("w") as output:
-        # In a session of its own, as a terminal has it.
-        make = subprocess.Popen(
-            ["make", "run"], cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=output,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        # Healthy: every service is up, and the stream counts what the simulator sends.
-        assert _becomes_healthy(command), log.read_text() + command("status").stdout
-        assert read_stack_env(home / "stack.env")["ANTENNA_STORAGE"] == str(home / "storage")
-        assert "ANTENNA_DB_URL" not in log.read_text()
-        assert "is running already" in command("run").stderr
-
-        crash = [*psutil.Process(make.pid).children(), _supervisor(home)]
-        processes.send(crash, signal.SIGKILL)
-        make.wait(timeout=10)
-        assert len(processes.find(home)) > 10
-        status = command("status")
-        assert status.returncode == 1
-        assert "the stack is not running" in status.stdout
-
-        stop = command("stop")
-        assert (stop.returncode, stop.stderr) == (0, "")
-        assert processes.find(home) == []
-        assert not (home / "stack.env").exists()
-    finally:
-        if make.poll() is None:
-            os.killpg(make.pid, signal.SIGTERM)
-            make.wait(timeout=90)
-
-
-def _becomes_healthy(command: Command) -> bool:
-    deadline = time.monotonic() + 180
-    while command("status").returncode != 0:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(3)
-    return True
-
-
-def _supervisor(home: Path) -> psutil.Process:
-    (found,) = (one for one in processes.find(home) if "supervisord" in processes.command_line(one))
-    return found

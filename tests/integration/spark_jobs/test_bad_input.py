@@ -75,17 +75,6 @@ def test_kafka_unreachable(jobs: Any) -> None:
     assert "check --kafka-bootstrap-servers and that the broker is running" in line
 
 
-def test_a_sum_beyond_bigint_keeps_the_batch(jobs: Any) -> None:
-    event = b'{"timestamp":1700000000,"id":"d","antenna_id":"a","app":"x","bytes":9223372036854775807}'
-    jobs.send([event, event])
-    line = last_line(jobs.stream())
-    assert "the sum of bytes 18446744073709551614" in line
-    assert jobs.query(
-        "SELECT (SELECT count(*) FROM bytes), (SELECT sum(next_offset) FROM ops.stream_offsets)"
-    ) == [(0, 0)]
-    assert not list(jobs.storage.rglob("events/**/*.parquet"))
-
-
 def test_batch_before_provisioning(jobs: Any, postgres: Any) -> None:
     with psycopg.connect(jobs.database.url, autocommit=True) as connection:
         connection.execute("DROP SCHEMA ops CASCADE")

@@ -1,16 +1,13 @@
 """The transaction of a micro-batch on a real PostgreSQL: applied once or not at all."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
-import psycopg
 import pytest
 
 from metering.archive import StagedFile
 from metering.commits import Advance, MicroBatch, OffsetConflictError, StreamStore, SupersededError
-from metering.events import INT64_MAX
 from metering.totals import TOTALS_SCHEMA
 
 WINDOW = 1_600_605_900
@@ -91,16 +88,6 @@ def test_an_older_driver_commits_nothing(database: Any) -> None:
     assert contents(database)["offsets"] == [(0, 10), (1, 5)]
 
 
-def test_a_sum_beyond_bigint_keeps_the_batch(database: Any) -> None:
-    store = new_store(database)
-    store.commit(micro_batch(0, 1, INT64_MAX), publish_nothing)
-    before = contents(database)
-    with pytest.raises(psycopg.errors.NumericValueOutOfRange):
-        store.commit(micro_batch(1, 2, 1), publish_nothing)
-    assert contents(database) == before
-    store.commit(micro_batch(1, 2, 0), publish_nothing)
-
-
 def test_a_file_that_cannot_be_published_keeps_the_batch(database: Any) -> None:
     store = new_store(database)
     before = contents(database)
@@ -111,48 +98,6 @@ def test_a_file_that_cannot_be_published_keeps_the_batch(database: Any) -> None:
     with pytest.raises(OSError, match="disk full"):
         store.commit(micro_batch(0, 1, 1), fail)
     assert contents(database) == before
-
-
-def test_connections_cut_before_and_within_the_transaction(database: Any) -> None:
-    store = new_store(database)
-    cuts = 0
-
-    def cut(_files: Iterable[StagedFile] = ()) -> None:
-        nonlocal cuts
-        if cuts < 2:
-            cuts += 1
-            with database.connect() as connection:
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
-                )
-
-    cut()
-    store.commit(micro_batch(0, 10, 100), cut)
-    assert cuts == 2
-    assert contents(database)["bytes"] == [(WINDOW, "user_total_bytes", ODD_ID, 100)]
-    assert contents(database)["offsets"] == [(0, 10), (1, 5)]
-
-
-def test_connection_lost_after_commit_was_sent(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = new_store(database)
-    real = psycopg.Connection.transaction
-    lost: list[bool] = []
-
-    @contextmanager
-    def loses_the_answer(connection: psycopg.Connection[Any]) -> Iterator[None]:
-        with real(connection):
-            yield
-        if not lost:
-            lost.append(True)
-            connection.close()
-            raise psycopg.OperationalError("server closed the connection unexpectedly")
-
-    monkeypatch.setattr(psycopg.Connection, "transaction", loses_the_answer)
-    store.commit(micro_batch(0, 10, 100), publish_nothing)
-    assert lost == [True]
-    assert contents(database)["bytes"] == [(WINDOW, "user_total_bytes", ODD_ID, 100)]
-    assert len(contents(database)["batches"]) == 1
 
 
 def test_lost_offsets_are_recorded(database: Any) -> None:
