@@ -19,6 +19,11 @@ PROGRESS_EVERY_SECONDS: Final = 10.0
 EXIT_SUPERSEDED: Final = 3
 EXIT_HUNG: Final = 4
 
+_LOST: Final = """
+SELECT coalesce(sum(last_offset - first_offset + 1), 0)::bigint
+FROM ops.lost_offsets
+WHERE topic = %(topic)s AND acknowledged_at IS NULL
+"""
 _BEAT: Final = "UPDATE ops.streams SET heartbeat_at = now() WHERE topic = %(topic)s AND epoch = %(epoch)s"
 _LAG: Final = """
 UPDATE ops.stream_offsets AS committed
@@ -34,11 +39,6 @@ FROM ops.streams AS stream, unnest(%(partitions)s::int [], %(ends)s::bigint [], 
 WHERE stream.topic = %(topic)s AND stream.epoch = %(epoch)s
     AND committed.topic = stream.topic AND committed.partition = seen.partition
 RETURNING greatest(seen.log_end_offset - greatest(committed.next_offset, seen.position), 0)
-"""
-_LOST: Final = """
-SELECT coalesce(sum(last_offset - first_offset + 1), 0)::bigint
-FROM ops.lost_offsets
-WHERE topic = %(topic)s AND acknowledged_at IS NULL
 """
 
 
@@ -125,10 +125,10 @@ class Heartbeat:
             },
         ).fetchall()
         self._lag = sum(int(lag) for (lag,) in lags)
-        lost = self._connection.execute(_LOST, {"topic": self.topic}).fetchone()
-        self._lost = int(lost[0]) if lost else 0
         if self._lag == 0 and len(lags) == len(partitions):
             self._no_lag_at = time.monotonic()
+        lost = self._connection.execute(_LOST, {"topic": self.topic}).fetchone()
+        self._lost = int(lost[0]) if lost else 0
 
     def _tell_progress(self) -> None:
         now = time.monotonic()
