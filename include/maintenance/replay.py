@@ -24,9 +24,10 @@ from include.maintenance.session import ArchiveFile, MaintenanceError, Maintenan
 from metering import statements
 from metering.archive import MAINTENANCE_EPOCH, REJECTED
 from metering.database import table_name
-from metering.events import REASONS, Limits
+from metering.events import Limits
 from metering.executor_pass import RECORD_COLUMNS, Pass, PassPlan, stage_events, stage_rejects
 from metering.hours import HOUR_SECONDS, WINDOW_SECONDS, hour_start
+from metering.reasons import REASONS
 from metering.totals import totals
 
 _BYTES_TABLE: Final = table_name("bytes")

@@ -35,21 +35,6 @@ class Event(msgspec.Struct, gc=False):
         return self.timestamp if self.timestamp != NOT_GIVEN else self.timestmap
 
 
-REASONS: Final = (
-    "not_json",
-    "not_an_object",
-    "missing_field",
-    "null_field",
-    "wrong_type",
-    "negative",
-    "out_of_range",
-    "empty_field",
-    "nul_character",
-    "in_the_future",
-    "too_late",
-)
-
-
 @dataclass(frozen=True)
 class Limits:
     """What event times are accepted, in epoch seconds. ``oldest`` None: as old as they come."""

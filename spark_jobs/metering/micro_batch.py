@@ -20,6 +20,7 @@ from metering.executor_pass import (
     merge_results,
 )
 from metering.kafka_log import KafkaLog
+from metering.offsets import advances
 
 # Below this lag one task takes the whole micro-batch: fewer and larger files, and less to start.
 SMALL_BATCH_RECORDS = 50_000
@@ -66,9 +67,9 @@ class MicroBatchWriter:
             passes = passes.coalesce(1)
         rows = passes.mapInArrow(executor_pass(plan), RESULT_SCHEMA).collect()
         results, totals = merge_results(bytes(row.result) for row in rows)
-        advances = self._advances(plan, results)
+        steps = self._advances(plan, results)
         batch = MicroBatch(
-            advances=advances,
+            advances=steps,
             totals=totals,
             files=[file for result in results for file in result.files],
             accepted=sum(result.accepted for result in results),
@@ -78,7 +79,7 @@ class MicroBatchWriter:
             ),
             executor_ms=round((time.monotonic() - started) * 1000),
         )
-        if not advances:
+        if not steps:
             self.storage.withdraw(batch.files)
             return
         self._commit(batch)
@@ -103,22 +104,9 @@ class MicroBatchWriter:
         for result in results:
             for partition, span in result.partitions.items():
                 spans.setdefault(partition, []).append(span)
-        # Only where the log begins beyond the expected offset did retention remove records; other
-        # gaps are transaction markers or compaction.
         gapped = [partition for partition, seen in spans.items() if any(span.gaps for span in seen)]
         log_starts = self.log.start_offsets(gapped) if gapped else {}
-        advances = []
-        for partition, seen in spans.items():
-            expected = plan.next_offsets[partition]
-            following = max(span.next_offset for span in seen)
-            if following > expected:
-                start = log_starts.get(partition, 0)
-                lost = tuple(
-                    (first, min(end, start)) for span in seen for first, end in span.gaps if first < start
-                )
-                clocks = [span.event_clock for span in seen if span.event_clock is not None]
-                advances.append(Advance(partition, expected, following, max(clocks, default=None), lost))
-        return advances
+        return advances(plan.next_offsets, spans, log_starts)
 
     def _commit(self, batch: MicroBatch) -> None:
         with self.committing:
