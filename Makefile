@@ -4,10 +4,11 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run stop status setup test drill soak lint requirements
+.PHONY: help run stop status check replay setup test drill soak lint requirements
 
 PYTHON := .venv/bin/python
 STACK := $(PYTHON) -m include.local_stack
+MAINTENANCE := PYTHONPATH=spark_jobs $(PYTHON) -m include.maintenance
 CODE := include dags plugins spark_jobs tests
 
 help: ## List the targets
@@ -25,6 +26,14 @@ stop: ## Stop the stack, also after a crash
 status: ## One screen about the running stack; exits 0 only if it is healthy
 	@scripts/setup.sh run
 	@$(STACK) status
+
+check: ## Compare archive and tables; DEEP=1: read every file; exits 0 only if nothing differs
+	@scripts/setup.sh run
+	@$(MAINTENANCE) check
+
+replay: ## Count rejected records that the rules accept now; REASON=too_late, FROM=, BEFORE= select
+	@scripts/setup.sh run
+	@$(MAINTENANCE) replay
 
 setup: ## Install everything: Python packages, Java (Debian, as root), jars
 	@scripts/setup.sh dev

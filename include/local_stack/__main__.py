@@ -14,7 +14,7 @@ from rich.console import Console
 from include.local_stack import jars, processes
 from include.local_stack.progress import Steps
 from include.local_stack.run import RunOptions, run, runner_pid
-from include.local_stack.settings import Settings, StackError
+from include.local_stack.settings import Settings, StackError, flag
 from include.local_stack.status import read_status, render
 from include.local_stack.stop import stop_stack
 
@@ -51,17 +51,10 @@ def main(arguments: list[str]) -> int:
 
 def run_options(environment: Mapping[str, str]) -> RunOptions:
     """Read ONCE and SIMULATOR; raise StackError for anything but 0 and 1."""
-    once, simulator = _flag(environment, "ONCE", False), _flag(environment, "SIMULATOR", True)
+    once, simulator = flag(environment, "ONCE", False), flag(environment, "SIMULATOR", True)
     if once and not simulator:
         raise StackError("ONCE=1 compares with what the simulator sent; it does not go with SIMULATOR=0.")
     return RunOptions(once, simulator)
-
-
-def _flag(environment: Mapping[str, str], name: str, default: bool) -> bool:
-    text = environment.get(name, "")
-    if text not in ("", "0", "1"):
-        raise StackError(f"{name}={text!r} is neither 0 nor 1.")
-    return text == "1" if text else default
 
 
 def _stop(settings: Settings, console: Console) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from include.local_stack.jars import write_spark_conf
 from include.local_stack.settings import (
+    MAX_LATENESS,
     PROJECT_ROOT,
     STACK_MARKER,
     Secrets,
@@ -66,8 +67,7 @@ def _connections(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "ANTENNA_STORAGE": settings.storage,
         "ANTENNA_CHECKPOINT": settings.home / "checkpoint",
         "ANTENNA_SIMULATOR_LEDGER": settings.ledger_file,
-        # History of any age can be replayed.
-        "ANTENNA_MAX_LATENESS": "unlimited",
+        "ANTENNA_MAX_LATENESS": MAX_LATENESS,
     }
     return {
         **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},

@@ -16,6 +16,8 @@ from typing import Self
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TOPIC = "devices"
+# History of any age can be replayed.
+MAX_LATENESS = "unlimited"
 # Set for every process of a stack and for nothing else: `make stop` finds them by it, also after a crash.
 STACK_MARKER = "ANTENNA_STACK_HOME"
 
@@ -178,6 +180,14 @@ def read_stack_env(file: Path) -> dict[str, str]:
     """The assignments of a stack.env."""
     words = shlex.split(file.read_text())
     return dict(word.split("=", 1) for word in words)
+
+
+def flag(environment: Mapping[str, str], name: str, default: bool) -> bool:
+    """A setting that is 0 or 1; raise StackError for anything else."""
+    text = environment.get(name, "")
+    if text not in ("", "0", "1"):
+        raise StackError(f"{name}={text!r} is neither 0 nor 1.")
+    return text == "1" if text else default
 
 
 def write_private(file: Path, text: str) -> None:

@@ -25,7 +25,14 @@ from include.local_stack.stop import stop_stack
 from include.local_stack.supervision import Supervisor
 from include.simulator.ledger import Ledger
 
-DAGS = ("antenna_streaming", "antenna_batch", "late_hours", "simulate_devices")
+DAGS = (
+    "antenna_streaming",
+    "antenna_batch",
+    "late_hours",
+    "simulate_devices",
+    "maintenance",
+    "replay_rejected",
+)
 START_SECONDS = 180
 POLL_SECONDS = 0.5
 

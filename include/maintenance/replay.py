@@ -24,9 +24,10 @@ from include.maintenance.session import ArchiveFile, MaintenanceError, Maintenan
 from metering import statements
 from metering.archive import MAINTENANCE_EPOCH, REJECTED
 from metering.database import table_name
-from metering.events import REASONS, Limits
+from metering.events import Limits
 from metering.executor_pass import RECORD_COLUMNS, Pass, PassPlan, stage_events, stage_rejects
 from metering.hours import HOUR_SECONDS, WINDOW_SECONDS, hour_start
+from metering.reasons import BROKEN_RULES, REASONS
 from metering.totals import totals
 
 _BYTES_TABLE: Final = table_name("bytes")
@@ -37,9 +38,12 @@ _HOUR_OF_EVENT: Final = pl.col("event_time") - pl.col("event_time") % HOUR_SECON
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rejected records to take up: by reason, and by when they came to Kafka (None: all)."""
+    """Which rejected records to take up: by reason, and by when they came to Kafka (None: all).
 
-    reasons: tuple[str, ...] = REASONS
+    What a person refused by hand stays so unless it is asked for by name.
+    """
+
+    reasons: tuple[str, ...] = BROKEN_RULES
     came_from: datetime | None = None
     came_before: datetime | None = None
 

@@ -100,10 +100,11 @@ def check_ages(ages: Ages, max_lateness: int | None) -> None:
     Raises:
         MaintenanceError: names the value, the rule and the fix.
     """
-    for name, days in vars(ages).items():
+    archive = {"events": ages.events, "bytes": ages.windows}
+    for name, days in {**archive, "rejected records": ages.rejected, "history": ages.history}.items():
         if days is not None and days < 1:
             raise MaintenanceError(f"the age of {name} {days} is no number of days from 1 on")
-    for name, days in (("events", ages.events), ("windows", ages.windows)):
+    for name, days in archive.items():
         if days is not None and max_lateness is not None and days * _DAY_SECONDS <= max_lateness:
             raise MaintenanceError(
                 f"{name} of {days} days cannot go while the stream accepts events that are "

@@ -39,6 +39,7 @@ class Tag(StrEnum):
     SPEED = "speed-layer"
     BATCH = "batch-layer"
     SIMULATION = "simulation"
+    MAINTENANCE = "maintenance"
 
 
 # Every task can be run again without harm, so a failure that passes by itself (a service that

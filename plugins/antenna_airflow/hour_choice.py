@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from antenna_airflow.defaults import POSTGRES_CONNECTION, SEAL_GRACE_SECONDS
 from antenna_airflow.sealing import read_sealed_before
+from metering.hour_store import archive_removed_at, archive_removed_message
 from metering.hours import HOUR, hour_start, parse_hour
 
 KNOWN_KEYS = {"timestamp"}
@@ -21,7 +22,8 @@ logger = logging.getLogger(__name__)
 def choose_hour_of_run(context: Mapping[str, Any]) -> str:
     """Choose the hour for the run whose Airflow context is given; return its start, ISO 8601 in UTC.
 
-    Raises AirflowFailException with the message of `choose_hour`.
+    Raises AirflowFailException with the message of `choose_hour`, or for an hour whose archive retention
+    has removed.
     """
     run = context["dag_run"]
     try:
@@ -35,6 +37,10 @@ def choose_hour_of_run(context: Mapping[str, Any]) -> str:
         )
     except ValueError as error:
         raise AirflowFailException(str(error)) from error
+    with PostgresHook(POSTGRES_CONNECTION).get_conn() as connection:
+        removed_at = archive_removed_at(connection, hour)
+    if removed_at is not None:
+        raise AirflowFailException(archive_removed_message(hour, removed_at))
     logger.info("Computing the hour from %s", hour.isoformat())
     return hour.isoformat()
 

@@ -13,6 +13,9 @@ from metering.failures import say_last
 from metering.hours import parse_hour
 
 BAD_ARGUMENTS = 2
+# Limits of event times, in seconds: how far ahead of the clock, and how far behind it.
+DEFAULT_MAX_FUTURE = 600
+DEFAULT_MAX_LATENESS = 7 * 86400
 _OFFSET_RANGE = re.compile(r"\s*([0-9]+):([0-9]+)(?:-([0-9]+))?\s*", re.ASCII)
 
 
@@ -39,11 +42,11 @@ def streaming_parser() -> OneLineParser:
     )
     parser.add_argument("--available-now", action="store_true", help="consume what is there, then exit 0")
     parser.add_argument(
-        "--max-lateness", type=_lateness, default=7 * 86400, metavar="SECONDS|unlimited",
+        "--max-lateness", type=_lateness, default=DEFAULT_MAX_LATENESS, metavar="SECONDS|unlimited",
         help="reject events older than this (default: 7 days)",
     )  # fmt: skip
     parser.add_argument(
-        "--max-future", type=_positive, default=600, metavar="SECONDS",
+        "--max-future", type=_positive, default=DEFAULT_MAX_FUTURE, metavar="SECONDS",
         help="reject events further ahead than this (default: 600)",
     )  # fmt: skip
     parser.add_argument(
@@ -70,6 +73,11 @@ def batch_parser() -> OneLineParser:
     parser.add_argument("--bytes-hourly-table", required=True, metavar="TABLE")
     parser.add_argument("--user-quota-limit-table", required=True, metavar="TABLE")
     return parser
+
+
+def parse_lateness(text: str) -> int | None:
+    """How old an event may be, in seconds; None for ``unlimited``. Raises ValueError."""
+    return None if text == "unlimited" else _seconds(text)
 
 
 def _add_database(parser: argparse.ArgumentParser) -> None:
@@ -102,13 +110,23 @@ def _hour(text: str) -> datetime:
 
 
 def _positive(text: str) -> int:
+    try:
+        return _seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _seconds(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number of seconds")
+        raise ValueError(f"{text!r} is not a positive whole number of seconds")
     return int(text)
 
 
 def _lateness(text: str) -> int | None:
-    return None if text == "unlimited" else _positive(text)
+    try:
+        return parse_lateness(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _offset_ranges(text: str) -> list[OffsetRange]:

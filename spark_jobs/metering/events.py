@@ -37,23 +37,6 @@ class Event(msgspec.Struct, gc=False):
         return self.timestamp if self.timestamp != NOT_GIVEN else self.timestmap
 
 
-REASONS: Final = (
-    "not_json",
-    "not_an_object",
-    "missing_field",
-    "null_field",
-    "wrong_type",
-    "negative",
-    "out_of_range",
-    "empty_field",
-    "nul_character",
-    "too_long",
-    "in_the_future",
-    "too_late",
-    "refused",
-)
-
-
 @dataclass(frozen=True)
 class Limits:
     """What event times are accepted, in epoch seconds. ``oldest`` None: as old as they come."""
@@ -216,7 +199,7 @@ def _check_event_time(event_time: int, limits: Limits) -> None:
 
 
 def _rejection(record: bytes, error: Exception) -> RejectedRecordError:
-    """Name the first rule, in the order of ``REASONS``, that a record without an event breaks."""
+    """Name the first rule, in the order of ``BROKEN_RULES``, that a record without an event breaks."""
     try:
         record.decode()
         value = _any_decoder.decode(record)

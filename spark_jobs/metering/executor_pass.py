@@ -15,6 +15,7 @@ import pyarrow as pa
 from metering.archive import EVENTS, REJECTED, StagedFile, Storage
 from metering.events import Limits, decode_records
 from metering.hours import HOUR_SECONDS, WINDOW_SECONDS
+from metering.reasons import REFUSED
 from metering.totals import no_totals, sum_totals, totals
 
 RECORD_COLUMNS: Final = ("value", "partition", "offset", "timestamp")
@@ -124,7 +125,7 @@ class Pass:
             for span in self.plan.refused
         )
         refused = events.filter(by_hand).select(
-            "position", reason=pl.lit("refused"), detail=pl.lit("refused by --refuse-offsets")
+            "position", reason=pl.lit(REFUSED), detail=pl.lit("refused by --refuse-offsets")
         )
         return events.filter(~by_hand), refused
 

@@ -56,7 +56,7 @@ def hour_totals(files: DataFrame, storage_path: str) -> DataFrame:
 
     A file that cannot be read, or that does not hold what the manifest says, fails the job by its name.
     """
-    partials = files.mapInArrow(_file_totals(storage_path), HOURLY_TOTALS_SCHEMA)
+    partials = files.mapInArrow(file_totals(storage_path), HOURLY_TOTALS_SCHEMA)
     return partials.groupBy("window", "type", "id").agg(sf.sum("value").alias("value"))
 
 
@@ -101,7 +101,9 @@ def _is_owned(users: DataFrame) -> Column:
     return users["email"].isNotNull() & users["quota"].isNotNull()
 
 
-def _file_totals(storage_path: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def file_totals(storage_path: str) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for ``mapInArrow`` over ``FILES_SCHEMA``; yields partial ``HOURLY_TOTALS_SCHEMA``."""
+
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         storage = Storage(storage_path)
         waiting: list[pl.DataFrame] = []

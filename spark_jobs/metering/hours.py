@@ -18,6 +18,18 @@ def parse_hour(text: object) -> datetime:
     ``text`` is ISO 8601 with an offset: ``2021-09-26T17:00:00+01:00`` means 16:00-17:00 UTC.
 
     Raises:
+        ValueError: what ``parse_instant`` raises, or outside the years 1 to 9999; names value, rule and fix.
+    """
+    try:
+        return hour_start(parse_instant(text))
+    except OverflowError:
+        raise ValueError(f"timestamp {text!r} is outside the years 1 to 9999 in UTC") from None
+
+
+def parse_instant(text: object) -> datetime:
+    """The instant written in ``text``, ISO 8601 with an offset.
+
+    Raises:
         ValueError: not text, not a date and time, or without an offset; names value, rule and fix.
     """
     example = "for example 2021-09-26T17:00:00+01:00 or 2021-09-26T16:00:00Z"
@@ -31,7 +43,4 @@ def parse_hour(text: object) -> datetime:
         ) from None
     if instant.tzinfo is None:
         raise ValueError(f"timestamp {text!r} has no offset from UTC; add one, {example}")
-    try:
-        return hour_start(instant)
-    except OverflowError:
-        raise ValueError(f"timestamp {text!r} is outside the years 1 to 9999 in UTC") from None
+    return instant

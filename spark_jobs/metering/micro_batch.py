@@ -27,7 +27,7 @@ from metering.executor_pass import (
     unpack_results,
 )
 from metering.kafka_log import KafkaAwayError, KafkaLog
-from metering.offsets import tell_lost
+from metering.offsets import advances, tell_lost
 
 # Below this lag one task takes the whole micro-batch: fewer and larger files, and less to start.
 SMALL_BATCH_RECORDS = 50_000
@@ -87,9 +87,9 @@ class MicroBatchWriter:
             passes = passes.coalesce(1)
         rows = passes.mapInArrow(executor_pass(plan), RESULT_SCHEMA).collect()
         results = unpack_results(bytes(row.result) for row in rows)
-        advances = self._advances(plan, results, ends)
+        steps = self._advances(plan, results, ends)
         batch = MicroBatch(
-            advances=advances,
+            advances=steps,
             totals=self._merge_totals(results),
             files=[file for result in results for file in result.files],
             accepted=sum(result.accepted for result in results),
@@ -99,7 +99,7 @@ class MicroBatchWriter:
             ),
             executor_ms=round((time.monotonic() - started) * 1000),
         )
-        if not advances:
+        if not steps:
             self.storage.withdraw(batch.files)
             return
         self._commit(batch, _largest(results))
@@ -140,33 +140,14 @@ class MicroBatchWriter:
         for result in results:
             for partition, span in result.partitions.items():
                 spans.setdefault(partition, []).append(span)
-        # Only where the log begins beyond the expected offset did retention remove records; other
-        # gaps are transaction markers or compaction. A partition of which nothing came may have lost
-        # everything that it held.
-        silent = [
+        # Gaps may have come of retention; a partition of which nothing came may have lost all that it held.
+        asked = [partition for partition, seen in spans.items() if any(span.gaps for span in seen)] + [
             partition
             for partition, expected in plan.next_offsets.items()
             if partition not in spans and ends[partition] > expected
         ]
-        gapped = [partition for partition, seen in spans.items() if any(span.gaps for span in seen)]
-        asked = gapped + silent
         log_starts = self._ask(lambda: self.log.start_offsets(asked)) if asked else {}
-        advances = []
-        for partition in silent:
-            expected, start = plan.next_offsets[partition], log_starts[partition]
-            if start > expected:
-                advances.append(Advance(partition, expected, start, lost=((expected, start),)))
-        for partition, seen in spans.items():
-            expected = plan.next_offsets[partition]
-            following = max(span.next_offset for span in seen)
-            if following > expected:
-                start = log_starts.get(partition, 0)
-                lost = tuple(
-                    (first, min(end, start)) for span in seen for first, end in span.gaps if first < start
-                )
-                clocks = [span.event_clock for span in seen if span.event_clock is not None]
-                advances.append(Advance(partition, expected, following, max(clocks, default=None), lost))
-        return advances
+        return advances(plan.next_offsets, spans, log_starts)
 
     def _commit(self, batch: MicroBatch, largest: LargestEvent | None) -> None:
         with self.committing:

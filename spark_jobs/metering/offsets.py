@@ -1,9 +1,10 @@
-"""Committed offsets against the Kafka log, before a driver begins to read."""
+"""Committed offsets against the Kafka log: how partitions advance, and what was lost."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from metering.commits import Advance, MicroBatch, StreamStore
+from metering.executor_pass import PartitionSpan
 from metering.kafka_log import KafkaError, KafkaLog
 from metering.totals import no_totals
 
@@ -54,3 +55,37 @@ def tell_lost(topic: str, advances: Iterable[Advance]) -> None:
 def starting_offsets(topic: str, next_offsets: dict[int, int]) -> str:
     """The committed offsets in the form of Spark's option ``startingOffsets``."""
     return json.dumps({topic: {str(partition): offset for partition, offset in next_offsets.items()}})
+
+
+def advances(
+    next_offsets: Mapping[int, int],
+    spans: Mapping[int, Sequence[PartitionSpan]],
+    log_starts: Mapping[int, int],
+) -> list[Advance]:
+    """How the partitions of a micro-batch advance; those that brought nothing new stay where they are.
+
+    Only where the log begins beyond the expected offset did retention remove records; other gaps are
+    transaction markers or compaction.
+
+    Args:
+        next_offsets: partition -> its committed next offset.
+        spans: partition -> what the passes saw of it.
+        log_starts: partition -> the first offset that the log still holds, where a span has gaps or where
+            nothing came of records that should be there.
+    """
+    steps = [
+        Advance(partition, next_offsets[partition], start, lost=((next_offsets[partition], start),))
+        for partition, start in log_starts.items()
+        if partition not in spans and start > next_offsets[partition]
+    ]
+    for partition, seen in spans.items():
+        expected = next_offsets[partition]
+        following = max(span.next_offset for span in seen)
+        if following > expected:
+            start = log_starts.get(partition, 0)
+            lost = tuple(
+                (first, min(end, start)) for span in seen for first, end in span.gaps if first < start
+            )
+            clocks = [span.event_clock for span in seen if span.event_clock is not None]
+            steps.append(Advance(partition, expected, following, max(clocks, default=None), lost))
+    return steps

@@ -54,6 +54,34 @@ def test_late_events_that_the_batch_did_not_cover_yet_are_accounted_for(
 
 
 @pytest.mark.parametrize(
+    ("check", "removal"),
+    [
+        ("hour_equals_windows", "DELETE FROM bytes"),
+        ("hour_equals_archive", "DELETE FROM ops.archive_files"),
+    ],
+)
+def test_what_retention_removed_is_not_compared(
+    good_hour: psycopg.Connection, run_check: Callable[[str], None], check: str, removal: str
+) -> None:
+    good_hour.execute(removal.encode())
+    with pytest.raises(AirflowFailException, match=f"Check {check} failed"):
+        run_check(check)
+    good_hour.execute("UPDATE ops.hours SET archive_removed_at = now(), windows_removed_at = now()")
+    run_check(check)
+
+
+def test_what_the_batch_read_is_compared_also_without_the_archive(
+    good_hour: psycopg.Connection, run_check: Callable[[str], None]
+) -> None:
+    good_hour.execute("DELETE FROM ops.archive_files")
+    good_hour.execute("UPDATE ops.hours SET archive_removed_at = '2022-01-01Z', total_bytes = 313")
+    with pytest.raises(
+        AirflowFailException, match=r"read 313 bytes .*; retention removed the archive at 2022"
+    ):
+        run_check("hour_equals_archive")
+
+
+@pytest.mark.parametrize(
     ("check", "damage", "figures"),
     [
         (

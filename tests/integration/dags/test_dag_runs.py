@@ -35,7 +35,7 @@ def test_provision_schema_twice(
     assert run_dag("provision_schema") == ("success", succeeded)
     with postgres_connection.connect() as connection:
         first = look()
-        assert len(first) == 20 + 2
+        assert len(first) == 20 + 3
         assert run_dag("provision_schema") == ("success", succeeded)
         assert look() == first
     topics = AdminClient({"bootstrap.servers": kafka_connection.bootstrap_servers}).list_topics().topics

@@ -17,7 +17,15 @@ from antenna_airflow.defaults import DEFAULT_ARGS, PROJECT_ROOT, Tag
 
 DAGS_FOLDER = PROJECT_ROOT / "dags"
 # Spelled out, so that a DAG that is not found fails the test.
-DAGS = ["antenna_batch", "antenna_streaming", "late_hours", "provision_schema", "simulate_devices"]
+DAGS = [
+    "antenna_batch",
+    "antenna_streaming",
+    "late_hours",
+    "maintenance",
+    "provision_schema",
+    "replay_rejected",
+    "simulate_devices",
+]
 PARSE_SECONDS = 5
 
 CLOCK_AND_STATE = {"now", "utcnow", "today", "time", "monotonic", "get_connection", "get_conn", "connect"}
@@ -47,6 +55,8 @@ def test_schedules(dag_bag: DagBag) -> None:
         "provision_schema": "@once",
     }
     assert dag_bag.dags["simulate_devices"].schedule is None
+    assert dag_bag.dags["replay_rejected"].schedule is None
+    assert type(summaries["maintenance"]).__name__ == "CronTriggerTimetable"
 
 
 def test_page_says_what_goes_in_and_out_and_how_to_recover(dag: DAG) -> None:
@@ -160,3 +170,22 @@ def test_start_of_the_catch_up(value: str, message: str, monkeypatch: pytest.Mon
         dag = bag.dags["antenna_batch"]
         assert dag.catchup
         assert dag.start_date == datetime(2026, 11, 24, 16, tzinfo=UTC)
+
+
+def test_ages_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default everything is kept; an age that is no number of days is an import error that shows it."""
+
+    def ages() -> dict[str, object]:
+        bag = DagBag(DAGS_FOLDER / "maintenance.py")
+        assert bag.import_errors == {}
+        params = bag.dags["maintenance"].params
+        return {name: params[name] for name in params if name.startswith("keep_")}
+
+    names = ("keep_events_days", "keep_bytes_days", "keep_rejected_days", "keep_history_days")
+    assert ages() == dict.fromkeys(names)
+    monkeypatch.setenv("ANTENNA_RETENTION_EVENTS_DAYS", "400")
+    monkeypatch.setenv("ANTENNA_RETENTION_HISTORY_DAYS", "30")
+    assert ages() == dict.fromkeys(names) | {"keep_events_days": 400, "keep_history_days": 30}
+    monkeypatch.setenv("ANTENNA_RETENTION_BYTES_DAYS", "a year")
+    (error,) = DagBag(DAGS_FOLDER / "maintenance.py").import_errors.values()
+    assert "ANTENNA_RETENTION_BYTES_DAYS='a year' is no number of days from 1 on" in error

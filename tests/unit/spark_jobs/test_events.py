@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from metering.events import (
     INT64_MAX,
-    REASONS,
     Limits,
     RejectedRecordError,
     decode_record,
     decode_records,
 )
+from metering.reasons import REASONS
 
 NOW = 1_600_606_000
 OLDEST = NOW - 7 * 86400
