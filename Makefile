@@ -32,7 +32,8 @@ setup: ## Install everything: Python packages, Java (Debian, as root), jars
 
 test: ## Every test, against real services of its own; ARGS="-k name" selects
 	@scripts/setup.sh dev
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(STACK) setup
+	@$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: ## Linters and types
 	@scripts/setup.sh dev

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes this checkout ready: a virtual environment in .venv with the pinned packages, and Java.
-# Usage: scripts/setup.sh run|dev      (dev: also what tests and linters need)
+# Usage: scripts/setup.sh run|dev      (dev: also what tests and linters need, Chromium among it)
 # What is already there is not done again, so it costs next to nothing the second time.
 set -eu
 
@@ -100,6 +100,14 @@ check_java() {
         "Install it, for example: apt-get install openjdk-$JAVA_OLDEST-jre-headless, and point JAVA_HOME to it."
 }
 
+check_chromium() {
+    if command -v chromium >/dev/null; then return 0; fi
+    may_install || fail "The tests need the browser chromium, and there is none on PATH." \
+        "Install it, for example: sudo apt-get install chromium"
+    say "Installing Chromium"
+    install_package chromium || fail "Chromium could not be installed"
+}
+
 case ${1:-} in
     run | dev) ;;
     *) fail "usage: scripts/setup.sh run|dev" ;;
@@ -108,4 +116,7 @@ esac
 check_java
 make_venv
 install_list requirements.txt
-if [ "$1" = dev ]; then install_list requirements-dev.txt; fi
+if [ "$1" = dev ]; then
+    check_chromium
+    install_list requirements-dev.txt
+fi

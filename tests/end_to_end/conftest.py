@@ -1,5 +1,6 @@
 """The whole stack, started once for the tests of this folder by the code of `make run SIMULATOR=0`."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 
 from include.local_stack.airflow_client import AirflowClient
@@ -14,6 +16,13 @@ from include.local_stack.environment import stack_environment
 from include.local_stack.progress import Steps
 from include.local_stack.settings import Settings, free_port, read_stack_env
 from include.local_stack.stack import Stack
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the stack run in one worker."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("end_to_end"))
 
 
 @dataclass(frozen=True)
@@ -51,3 +60,30 @@ def stack(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
         )
     finally:
         started.stop()
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Debian's headless Chromium."""
+    chromium = shutil.which("chromium")
+    assert chromium is not None, "make setup installs it"
+    with sync_playwright() as playwright:
+        # Chromium refuses its sandbox to root, as which tests run in containers.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(stack: RunningStack, browser: Browser) -> Iterator[Page]:
+    """A page of a browser in which the stack's user is logged in to Airflow."""
+    context = browser.new_context(base_url=stack.env["AIRFLOW_URL"], viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("textbox", name="Username").fill(stack.env["AIRFLOW_USER"])
+    page.locator("input[type=password]").fill(stack.env["AIRFLOW_PASSWORD"])
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="Dags", exact=True).wait_for()
+    yield page
+    context.close()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
 from antenna_airflow.defaults import QUERIES
 from include.local_stack.settings import PROJECT_ROOT, StackError
@@ -79,12 +80,12 @@ def test_provisioning_again_changes_nothing(stack: RunningStack) -> None:
 
 @pytest.mark.parametrize("timestamp", ["2021-03-05T17:00:00", "2021-03-05", "yesterday", 1614956400, "", {}])
 def test_a_bad_timestamp_is_refused_when_the_run_is_triggered(stack: RunningStack, timestamp: object) -> None:
-    before = len(stack.airflow.runs("antenna_batch"))
+    before = len(stack.airflow.runs("antenna_batch", run_type="manual"))
     with pytest.raises(
         StackError, match=r"(?s): 400 .*Invalid input for param timestamp.*2021-09-26T17:00:00\+01:00"
     ):
         stack.airflow.trigger("antenna_batch", {"timestamp": timestamp})
-    assert len(stack.airflow.runs("antenna_batch")) == before
+    assert len(stack.airflow.runs("antenna_batch", run_type="manual")) == before
 
 
 def test_an_hour_of_the_calendar_that_does_not_exist_fails_before_spark_starts(stack: RunningStack) -> None:
@@ -110,6 +111,18 @@ def test_an_instant_means_the_utc_hour_that_contains_it(
     assert differences(stack, ledger, [HOUR]) == []
 
 
+def wait_for_backfill(stack: RunningStack, hours: list[datetime]) -> None:
+    """Wait until backfill runs have computed these hours and succeeded."""
+
+    def succeeded() -> set[str]:
+        runs = stack.airflow.runs("antenna_batch", run_type="backfill", state="success")
+        return {run["logical_date"] for run in runs}
+
+    wanted = {hour.strftime("%Y-%m-%dT%H:%M:%SZ") for hour in hours}
+    wait_until(lambda: wanted <= succeeded(), 240, f"backfill of {wanted}")
+    assert set(hours) <= computed(stack).keys()
+
+
 def test_backfill_of_ten_hours_by_the_command_line(
     stack: RunningStack, send_traffic: Sender, ledger: Ledger, tmp_path: Path
 ) -> None:
@@ -118,16 +131,27 @@ def test_backfill_of_ten_hours_by_the_command_line(
     command = ["airflow", "backfill", "create", "--dag-id", "antenna_batch"]
     dates = ["--from-date", hours[0].isoformat(), "--to-date", hours[-1].isoformat()]
     subprocess.run([*command, *dates], env=stack.process_env, cwd=tmp_path, check=True, capture_output=True)
-    wait_until(lambda: set(hours) <= computed(stack).keys(), 180, "ten hours computed")
-    runs = stack.airflow.runs("antenna_batch", run_type="backfill")
-    wait_until(
-        lambda: (
-            {run["state"] for run in stack.airflow.runs("antenna_batch", run_type="backfill")} == {"success"}
-        ),
-        60,
-        "ten backfill runs succeeded",
-    )
-    assert len(runs) == 10
+    wait_for_backfill(stack, hours)
+    assert differences(stack, ledger, hours) == []
+
+
+def test_backfill_clicked_in_the_browser(
+    stack: RunningStack, send_traffic: Sender, ledger: Ledger, page: Page
+) -> None:
+    hours = [DAY + timedelta(hours=number) for number in (20, 21)]
+    send_traffic(hours[1])
+    page.goto("/dags/antenna_batch")
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog")
+    form.get_by_text("Backfill", exact=True).click()
+    for hour in hours:
+        # A filled field shows its date; the first that is left is the next one: From, then To.
+        form.get_by_text("Select date and time").first.click()
+        page.get_by_placeholder("YYYY/MM/DD").fill(hour.strftime("%Y/%m/%d"))
+        page.get_by_placeholder("HH:mm").fill(hour.strftime("%H:%M"))
+        page.keyboard.press("Escape")
+    form.get_by_role("button", name="Run Backfill").click()
+    wait_for_backfill(stack, hours)
     assert differences(stack, ledger, hours) == []
 
 

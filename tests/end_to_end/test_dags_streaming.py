@@ -2,11 +2,13 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from include.local_stack import processes
 from include.local_stack.settings import PROJECT_ROOT
 from include.simulator.ledger import Ledger, compare_with_database, read_users
 
@@ -61,6 +63,14 @@ def clear(driver: Driver, stack: RunningStack) -> None:
     stack.airflow.request("POST", f"/api/v2/dags/{DAG_ID}/clearTaskInstances", json=body)
 
 
+def stream_differences(stack: RunningStack, ledger: Ledger) -> list[str]:
+    """What differs between the ledger and the speed layer, once the stream has read everything."""
+    wait_until_consumed(stack)
+    with stack.connect() as connection:
+        found = compare_with_database(ledger, connection, USERS, [HOUR])
+    return [line for line in found if not line.startswith(("bytes_hourly", "user_quota_limit"))]
+
+
 @pytest.mark.parametrize(
     ("number", "act", "gone_seconds"),
     [
@@ -88,10 +98,34 @@ def test_a_driver_that_ends_is_replaced_without_an_orphan_and_without_losing_or_
     send_minute(stack, ledger, start + timedelta(minutes=1))
     wait_until(driver.is_gone, gone_seconds, "every process of the old driver is gone")
     driver.wait_until_replaced(REPLACED_SECONDS)
+    assert stream_differences(stack, ledger) == []
+
+
+def running_drivers(stack: RunningStack) -> list[str]:
+    """The commands of this stack's processes that run the streaming job."""
+    commands = map(processes.command_line, processes.find(stack.home))
+    return [command for command in commands if "antenna_streaming_job" in command]
+
+
+def test_a_paused_dag_that_is_marked_failed_has_no_driver_until_it_is_on_again(
+    stack: RunningStack, ledger: Ledger
+) -> None:
+    start = HOUR + timedelta(minutes=30)
     wait_until_consumed(stack)
-    with stack.connect() as connection:
-        found = compare_with_database(ledger, connection, USERS, [HOUR])
-    assert [line for line in found if not line.startswith(("bytes_hourly", "user_quota_limit"))] == []
+    driver = Driver(stack)
+    stack.airflow.unpause(DAG_ID, paused=True)
+    try:
+        send_minute(stack, ledger, start)
+        mark_failed(driver, stack)
+        wait_until(driver.is_gone, GONE_SECONDS, "every process of the driver is gone")
+        send_minute(stack, ledger, start + timedelta(minutes=1))
+        # Three times what a DAG that is on needs to submit the next driver.
+        time.sleep(15)
+        assert running_drivers(stack) == []
+    finally:
+        stack.airflow.unpause(DAG_ID)
+    driver.wait_until_replaced(REPLACED_SECONDS)
+    assert stream_differences(stack, ledger) == []
 
 
 def test_the_log_says_what_the_stream_does(stack: RunningStack) -> None:

@@ -13,16 +13,23 @@ from antenna_airflow.triggers.hour_sealed import HourSealedTrigger
 from metering.hours import HOUR, hour_start
 from tests.conftest import Database, TestPostgres
 
-NOW = datetime.now(UTC)
-LAST_HOUR = hour_start(NOW) - HOUR
+# All times are distances from the start of the hour that goes on when a test runs.
+NOW = timedelta(minutes=1)
+THIS_HOUR = timedelta(0)
+LAST_HOUR = -HOUR
 LONG_AGO = LAST_HOUR - timedelta(days=2)
+PartitionState = tuple[timedelta | None, timedelta | None, int]
+
+
+def instant(distance: timedelta) -> datetime:
+    return hour_start(datetime.now(UTC)) + distance
 
 
 @pytest.fixture
 def partitions(postgres_connection: Database) -> Callable[..., None]:
     """Write the state of two partitions: (newest event, last seen without lag, lag) each."""
 
-    def write(*states: tuple[datetime | None, datetime | None, int]) -> None:
+    def write(*states: PartitionState) -> None:
         with postgres_connection.connect() as connection:
             connection.execute(
                 "INSERT INTO ops.streams "
@@ -31,7 +38,8 @@ def partitions(postgres_connection: Database) -> Callable[..., None]:
             )
             for number, (event_clock, caught_up_at, lag) in enumerate(states):
                 connection.execute(
-                    "INSERT INTO ops.stream_offsets VALUES ('devices', %s, 10, 10 + %s, %s, %s) "
+                    "INSERT INTO ops.stream_offsets VALUES ('devices', %s, 10, 10 + %s, "
+                    "date_trunc('hour', now()) + %s, date_trunc('hour', now()) + %s) "
                     "ON CONFLICT (topic, partition) DO UPDATE "
                     "SET (log_end_offset, event_clock, caught_up_at) = "
                     "(excluded.log_end_offset, excluded.event_clock, excluded.caught_up_at)",
@@ -54,11 +62,9 @@ def sensor(hour: datetime) -> HourSealedSensor:
     ],
     ids=["consumed past it", "one partition never had a record", "no traffic and no lag"],
 )
-def test_a_sealed_hour_passes_at_once(
-    partitions: Callable[..., None], states: list[tuple[datetime | None, datetime | None, int]]
-) -> None:
+def test_a_sealed_hour_passes_at_once(partitions: Callable[..., None], states: list[PartitionState]) -> None:
     partitions(*states)
-    sensor(LONG_AGO).execute({})
+    sensor(instant(LONG_AGO)).execute({})
 
 
 @pytest.mark.parametrize(
@@ -75,27 +81,33 @@ def test_a_sealed_hour_passes_at_once(
             [(NOW, NOW, 0), (None, LONG_AGO, 3)],
             "partition devices/1 (lag 3 records, newest event None",
         ),
-        (LAST_HOUR + HOUR, [(NOW, NOW, 0), (NOW, NOW, 0)], "partition devices/0"),
-        (LAST_HOUR + HOUR, [(NOW + HOUR, NOW, 0), (NOW + HOUR, NOW, 0)], "the 120 s of grace after its end"),
+        (THIS_HOUR, [(NOW, NOW, 0), (NOW, NOW, 0)], "partition devices/0"),
+        (THIS_HOUR, [(NOW + HOUR, NOW, 0), (NOW + HOUR, NOW, 0)], "the 120 s of grace after its end"),
     ],
     ids=["no stream", "a lagging partition", "a partition without events", "the hour goes on", "fast clocks"],
 )
 def test_an_open_hour_is_deferred_and_the_log_says_why(
     partitions: Callable[..., None],
     task_log: Callable[[], str],
-    hour: datetime,
-    states: list[tuple[datetime | None, datetime | None, int]],
+    hour: timedelta,
+    states: list[PartitionState],
     held_back_by: str,
 ) -> None:
     partitions(*states)
+    start = instant(hour)
     with pytest.raises(TaskDeferred) as deferred:
-        sensor(hour).execute({})
+        sensor(start).execute({})
     assert held_back_by in task_log()
     assert deferred.value.timeout == timedelta(seconds=60)
     assert isinstance(deferred.value.trigger, HourSealedTrigger)
     assert deferred.value.trigger.serialize() == (
         "antenna_airflow.triggers.hour_sealed.HourSealedTrigger",
-        {"hour": hour.isoformat(), "conn_id": POSTGRES_CONNECTION, "grace_seconds": 120, "poll_seconds": 0.1},
+        {
+            "hour": instant(hour).isoformat(),
+            "conn_id": POSTGRES_CONNECTION,
+            "grace_seconds": 120,
+            "poll_seconds": 0.1,
+        },
     )
 
 
@@ -113,7 +125,7 @@ def test_the_trigger_fires_when_the_slowest_partition_has_passed_the_hour(
     partitions((LONG_AGO, None, 7), (NOW, None, 0))
 
     async def wait_and_pass() -> object:
-        waiting = asyncio.create_task(first_event(make_trigger(LONG_AGO)))
+        waiting = asyncio.create_task(first_event(make_trigger(instant(LONG_AGO))))
         await asyncio.sleep(0.5)
         assert not waiting.done()
         await asyncio.to_thread(partitions, (NOW, None, 0), (NOW, None, 0))
@@ -131,7 +143,7 @@ def test_the_trigger_waits_for_a_database_that_is_away(
     partitions((NOW, None, 0))
 
     async def stop_and_start() -> object:
-        waiting = asyncio.create_task(first_event(make_trigger(LONG_AGO)))
+        waiting = asyncio.create_task(first_event(make_trigger(instant(LONG_AGO))))
         await asyncio.sleep(0.5)
         assert not waiting.done()
         await asyncio.to_thread(postgres.start)
@@ -145,6 +157,6 @@ def test_the_trigger_waits_for_a_database_that_is_away(
 def test_without_tables_the_task_fails_with_the_fix(postgres_connection: Database) -> None:
     with postgres_connection.connect() as connection:
         connection.execute("DROP TABLE ops.stream_offsets")
-    event = asyncio.run(first_event(make_trigger(LONG_AGO)))
+    event = asyncio.run(first_event(make_trigger(instant(LONG_AGO))))
     with pytest.raises(AirflowFailException, match=r"ops\.stream_offsets.*run the DAG provision_schema"):
-        sensor(LONG_AGO).execute_complete({}, event)
+        sensor(instant(LONG_AGO)).execute_complete({}, event)

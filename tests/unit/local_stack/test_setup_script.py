@@ -119,6 +119,21 @@ def test_python_without_venv(checkout: Path) -> None:
     assert "cannot make a virtual environment. On Debian: apt-get install python3-venv" in result.stderr
 
 
+def test_no_chromium(checkout: Path) -> None:
+    """Only tests need it: the mode `run` never asks for it."""
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "complete").touch()
+    (checkout / ".venv" / "bin" / "python").symlink_to("/bin/true")
+    for name in ("requirements.txt", ".venv/installed-requirements.txt"):
+        (checkout / name).touch()
+    program(checkout, "java", JAVA.format("17.0.15"))
+    assert set_up(checkout).returncode == 0
+    result = set_up(checkout, "dev")
+    assert result.returncode == 1
+    assert "error: The tests need the browser chromium, and there is none on PATH." in result.stderr
+    assert "apt-get install chromium" in result.stderr
+
+
 def test_a_wrong_word(checkout: Path) -> None:
     result = set_up(checkout, "everything")
     assert result.returncode == 1
