@@ -26,6 +26,8 @@ export async function refreshHealth() {
   ]);
   showVerdict(health, newest[0]);
   showFigures(health);
+  byId("health-chart").hidden = health.figures === null;
+  if (health.figures === null) return;
   const dates = health.minutes.map(({ minute }) => new Date(minute));
   const lag = health.minutes.map((minute) => minute.lag);
   const largest = Math.max(0, ...lag.filter((value) => value !== null));
@@ -65,6 +67,23 @@ function showVerdict(health, newest) {
     ),
     health.advice ? element("p", { class: "advice" }, element("strong", {}, "Next: "), health.advice) : "",
     element("p", { class: "ways" }, ...ways),
+  );
+}
+
+/** What was known is no longer: nobody shall read "running" while nothing can be asked. */
+export function showUnknown() {
+  if (shown === "") return;
+  const known = byId("verdict").querySelector("strong")?.textContent;
+  shown = "";
+  show(
+    byId("verdict"),
+    element(
+      "p",
+      { class: "verdict warn" },
+      element("span", { class: "mark", "aria-hidden": "true" }, "?"),
+      element("strong", {}, "unknown"),
+      element("span", {}, ` it was ${known} when it was last seen; the figures are of then`),
+    ),
   );
 }
 

@@ -54,7 +54,8 @@ function judged(hour, itsRuns, failedInstances) {
     computed: "computed", open: "open", "sealed, not computed": "waiting",
   }[hour.state] ?? "late";
   // Before the first event, say: nothing is missing.
-  if (look === "waiting" && hour.events === 0) look = "empty";
+  const isPast = Date.parse(hour.hour) + HOUR <= Date.now();
+  if (["waiting", "open"].includes(look) && hour.events === 0 && isPast) look = "empty";
   if (newest?.state === "failed") look = "failed";
   else if (look !== "open" && newest && !ENDED.includes(newest.state)) look = "running";
   return { ...hour, date: new Date(hour.hour), runs: itsRuns, failedTasks: failedTasksOfRun, look };
@@ -157,6 +158,7 @@ function showDetail() {
 }
 
 function recomputePart(hour) {
+  if (hour.look === "empty") return element("p", { class: "note" }, "No event of this hour has come.");
   if (hour.look === "open") return element("p", { class: "note" }, "The hour is computed by itself once it is over.");
   if (!latest.mayRecompute) return element("p", { class: "note" }, "You may look at hours, not recompute them: that needs the right to trigger antenna_batch.");
   const busy = started?.hour === hour.hour && !started.ended;

@@ -3,7 +3,7 @@
 import { Problem } from "./api.js";
 import { byId, element, say, show } from "./dom.js";
 import { local, utcSecond } from "./format.js";
-import { refreshHealth } from "./health.js";
+import { refreshHealth, showUnknown } from "./health.js";
 import { listenToStrip, refreshHours } from "./hours.js";
 import { dagAddress, link } from "./links.js";
 import { onQuotasChange, refreshQuotas } from "./quotas.js";
@@ -19,6 +19,8 @@ const PARTS = {
 };
 // Where each DAG's tab begins.
 const PART_OF_DAG = { antenna_batch: "hours", late_hours: "hours", replay_rejected: "rejected", simulate_devices: "usage" };
+// Not a fault, but a step that is still to be taken.
+const TO_SET_UP = ["not_provisioned", "no_connection"];
 const TICK_MS = 1000;
 let live = true;
 let answered = null;
@@ -56,10 +58,12 @@ function showProblem() {
   const box = byId("problem");
   document.body.classList.toggle("stale", problem !== null);
   document.body.classList.toggle("empty-page", problem !== null && answered === null);
+  if (problem !== null) showUnknown();
   const text = problem ? [problem.title, problem.detail, problem.advice].join() : "";
   if (box.dataset.text === text) return;
   box.dataset.text = text;
   box.hidden = problem === null;
+  box.className = TO_SET_UP.includes(problem?.kind) ? "warn" : "bad";
   if (problem === null) return;
   show(
     box,

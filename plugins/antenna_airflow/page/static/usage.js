@@ -89,16 +89,21 @@ export async function refreshUsage() {
   byId("usage-csv").href = dataAddress("usage.csv", asked);
   const all = usage.total.reduce((sum, value) => sum + value, 0);
   showNote(usage, all);
+  byId("usage-chart").hidden = all === 0;
+  if (all > 0) drawUsage(usage, all, [by, step, fields.range.value].join());
+  showTable(usage, all);
+}
+
+function drawUsage(usage, all, key) {
   stacked(byId("usage-chart"), {
     dates: usage.buckets.map((bucket) => new Date(bucket)),
     series: usage.series.map(({ label, values }) => ({ name: label, values })),
     others: usage.others,
     total: usage.total,
-    step: STEP[step],
-    key: [by, step, fields.range.value].join(),
-    summary: `Bytes per ${by} over time, ${bytes(all)} in all; the table below has the figures.`,
+    step: STEP[usage.step],
+    key,
+    summary: `Bytes per ${usage.by} over time, ${bytes(all)} in all; the table below has the figures.`,
   });
-  showTable(usage, all);
 }
 
 function showNote(usage, all) {
@@ -113,7 +118,7 @@ function showNote(usage, all) {
     );
   }
   if (usage.ranked_by_every > 1) {
-    parts.push(`The largest were found by every ${usage.ranked_by_every}th window; their figures are whole.`);
+    parts.push(`The largest were found by one window in ${usage.ranked_by_every}; their figures are whole.`);
   }
   say(byId("usage-note"), parts.join(" "));
 }
