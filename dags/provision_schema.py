@@ -8,11 +8,13 @@ after a change of the users. It only does what is still to be done: a second run
   `include/sql/migrations/` that is not applied yet (schema `ops` keeps the list), and sets the database's
   time zone to UTC.
 * `create_topic` creates the Kafka topic `devices` with 4 partitions, unless it exists.
+* `grant_page_reader` lets the role of the connection `postgres_antenna_reader` read what the page "Antennas"
+  shows. The role itself is made by whoever administers the server; without that connection it is skipped.
 * `load_user_metadata` inserts new users and updates changed ones; users missing from the file stay.
 
-**Inputs**: connections `postgres_antenna`, `kafka_default`; a CSV file with the header `id,name,email,quota`
-(quota: bytes per hour). The Variable `antenna_user_metadata_csv` names it; without that it is
-`include/provisioner/user_metadata.csv`.
+**Inputs**: connections `postgres_antenna`, `postgres_antenna_reader`, `kafka_default`; a CSV file with the
+header `id,name,email,quota` (quota: bytes per hour). The Variable `antenna_user_metadata_csv` names it;
+without that it is `include/provisioner/user_metadata.csv`.
 
 **Outputs**: the tables, the topic, the users.
 
@@ -32,6 +34,7 @@ from antenna_airflow.defaults import (
     KAFKA_CONNECTION,
     POSTGRES_CONNECTION,
     PROJECT_ROOT,
+    READER_CONNECTION,
     TOPIC,
     Tag,
 )
@@ -87,5 +90,20 @@ with DAG(
         with PostgresHook(POSTGRES_CONNECTION).get_conn() as connection:
             return user_metadata.load_user_metadata(connection, csv_path)._asdict()
 
-    apply_migrations() >> load_user_metadata()
+    @task(doc_md="If it fails: make the role as the message says, then clear it.")
+    def grant_page_reader() -> list[str]:
+        """Let the page's role read; returns the tables that it may read."""
+        from airflow.providers.postgres.hooks.postgres import PostgresHook
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from antenna_airflow.connections import find_connection
+        from include.provisioner.reader import grant_reader
+
+        reader = find_connection(READER_CONNECTION)
+        if reader is None:
+            raise AirflowSkipException(f"There is no connection {READER_CONNECTION}: the page is not set up.")
+        with PostgresHook(POSTGRES_CONNECTION).get_conn() as connection:
+            return grant_reader(connection, reader.login or "")
+
+    apply_migrations() >> [load_user_metadata(), grant_page_reader()]
     create_topic()

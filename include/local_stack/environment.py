@@ -15,6 +15,8 @@ from include.local_stack.settings import (
 )
 
 HISTORY = timedelta(hours=2)
+# Reads for the page in the Airflow UI.
+READER_ROLE = "antenna_reader"
 
 
 def stack_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
@@ -48,15 +50,19 @@ def batch_start(settings: Settings) -> datetime:
 
 
 def _connections(settings: Settings, secrets: Secrets) -> dict[str, str]:
+    postgres = {
+        "conn_type": "postgres",
+        "host": "127.0.0.1",
+        "port": settings.db_port,
+        "schema": "antenna",
+    }
     connections = {
         "SPARK_DEFAULT": {"conn_type": "spark", "host": "local[2]", "extra": {"deploy-mode": "client"}},
-        "POSTGRES_ANTENNA": {
-            "conn_type": "postgres",
-            "host": "127.0.0.1",
-            "port": settings.db_port,
-            "schema": "antenna",
-            "login": "antenna",
-            "password": secrets.db_password,
+        "POSTGRES_ANTENNA": {**postgres, "login": "antenna", "password": secrets.db_password},
+        "POSTGRES_ANTENNA_READER": {
+            **postgres,
+            "login": READER_ROLE,
+            "password": secrets.db_reader_password,
         },
         "KAFKA_DEFAULT": {
             "conn_type": "kafka",
@@ -98,7 +104,7 @@ def _airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "CORE__FERNET_KEY": secrets.airflow_fernet_key,
         "CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
         "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-        "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": password_file(settings),
         "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
         "API__HOST": "127.0.0.1",

@@ -1,6 +1,7 @@
 """What the stream is doing, in words: one judgement for `make status`, `make run` and everyone who asks."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 # A driver beats every 2 s; a driver at work commits every few seconds.
 SILENT_SECONDS = 20
@@ -91,3 +92,14 @@ def _judge_progress(figures: StreamFigures) -> StreamHealth:
         return StreamHealth("running", True, "what has come is counted" if lag else "everything is counted")
     to_go = f", about {lag / rate:.0f} s to go" if rate else ""
     return StreamHealth("catching up", True, f"{lag:,} records wait{to_go}")
+
+
+def judge_hour(hour: datetime, sealed_before: datetime | None, *, computed: bool, late: bool) -> str:
+    """Say what became of an hour of event time; `late`: events arrived after it was computed."""
+    if late:
+        return "late events, will be computed again"
+    if computed:
+        return "computed"
+    if sealed_before is not None and hour < sealed_before:
+        return "sealed, not computed"
+    return "open"

@@ -96,14 +96,25 @@ class Postgres(Service):
 
     def ensure_database(self, name: str, password: str) -> None:
         """Make the role and the database `name`, or set the role's password; idempotent."""
+        self.ensure_role(name, password)
         identifier = sql.Identifier(name)
         with self.connect_as_superuser() as connection:
-            verb = sql.SQL("ALTER" if _exists(connection, "pg_roles", "rolname", name) else "CREATE")
-            connection.execute(
-                sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, identifier, sql.Literal(password))
-            )
             if not _exists(connection, "pg_database", "datname", name):
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
+
+    def ensure_role(self, name: str, password: str) -> None:
+        """Make the role `name`, which may log in and no more, or set its password; idempotent."""
+        with self.connect_as_superuser() as connection:
+            verb = sql.SQL("ALTER" if _exists(connection, "pg_roles", "rolname", name) else "CREATE")
+            # The server, and so its log, sees the verifier alone.
+            verifier = connection.pgconn.encrypt_password(
+                password.encode(), name.encode(), b"scram-sha-256"
+            ).decode()
+            connection.execute(
+                sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(
+                    verb, sql.Identifier(name), sql.Literal(verifier)
+                )
+            )
 
     def _give_to_server(self, path: Path) -> None:
         if os.geteuid() == 0:

@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from include.local_stack.environment import airflow_home, batch_start, password_file
+from include.local_stack.environment import READER_ROLE, airflow_home, batch_start, password_file
 from include.local_stack.kafka import Kafka
 from include.local_stack.postgres import Postgres
 from include.local_stack.settings import PROJECT_ROOT, TOPIC, Secrets, Settings, StackError, write_private
@@ -59,16 +59,18 @@ def programs(settings: Settings, kafka: Kafka, postgres: Postgres) -> list[Progr
 
 
 def prepare_databases(postgres: Postgres, secrets: Secrets) -> None:
-    """Make the two databases and their roles; idempotent."""
+    """Make the two databases, their roles, and the role that reads for the page; idempotent."""
     postgres.ensure_database("antenna", secrets.db_password)
+    postgres.ensure_role(READER_ROLE, secrets.db_reader_password)
     postgres.ensure_database("airflow", secrets.airflow_db_password)
 
 
 def prepare_airflow(settings: Settings, secrets: Secrets, environment: dict[str, str]) -> None:
-    """Bring Airflow's metadata up to its version and write the password of its user."""
+    """Bring Airflow's metadata up to its version and write the passwords of its users."""
     home = airflow_home(settings)
     home.mkdir(exist_ok=True)
-    write_private(password_file(settings), json.dumps({"admin": secrets.airflow_password}))
+    passwords = {"admin": secrets.airflow_password, "viewer": secrets.airflow_viewer_password}
+    write_private(password_file(settings), json.dumps(passwords))
     migrated = home / "migrated-version"
     current = version("apache-airflow-core")
     if migrated.exists() and migrated.read_text() == current:
@@ -97,5 +99,6 @@ def provisioned_files() -> list[Path]:
     """The files that provisioning reads: when one changes, it has to run again."""
     return [
         *sorted((PROJECT_ROOT / "include" / "sql" / "migrations").glob("*.sql")),
+        PROJECT_ROOT / "include" / "provisioner" / "reader.py",
         PROJECT_ROOT / "include" / "provisioner" / "user_metadata.csv",
     ]

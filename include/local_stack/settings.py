@@ -20,6 +20,8 @@ TOPIC = "devices"
 MAX_LATENESS = "unlimited"
 # Set for every process of a stack and for nothing else: `make stop` finds them by it, also after a crash.
 STACK_MARKER = "ANTENNA_STACK_HOME"
+# The names of secrets that a home made by the first version does not hold.
+ADDED_SECRETS = ("db_reader_password", "airflow_viewer_password")
 
 
 class StackError(Exception):
@@ -32,8 +34,10 @@ class Secrets:
 
     db_superuser_password: str
     db_password: str
+    db_reader_password: str
     airflow_db_password: str
     airflow_password: str
+    airflow_viewer_password: str
     airflow_fernet_key: str
     airflow_jwt_secret: str
     airflow_api_secret: str
@@ -43,8 +47,10 @@ class Secrets:
         return cls(
             db_superuser_password=secrets.token_urlsafe(24),
             db_password=secrets.token_urlsafe(24),
+            db_reader_password=secrets.token_urlsafe(24),
             airflow_db_password=secrets.token_urlsafe(24),
             airflow_password=secrets.token_urlsafe(12),
+            airflow_viewer_password=secrets.token_urlsafe(12),
             airflow_fernet_key=urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             airflow_jwt_secret=secrets.token_urlsafe(64),
             airflow_api_secret=secrets.token_urlsafe(32),
@@ -140,15 +146,18 @@ class Settings:
     def load_secrets(self) -> Secrets:
         """The stack's secrets; made and kept (mode 0600) at the first call."""
         file = self.home / "secrets.json"
-        if file.exists():
-            try:
-                return Secrets(**json.loads(file.read_text()))
-            except (ValueError, TypeError) as error:
-                raise StackError(
-                    f"{file} does not hold this stack's secrets ({error}). Restore it, or move {self.home} "
-                    "away to start with an empty stack."
-                ) from None
         made = Secrets.generate()
+        if file.exists():
+            kept = _read_secrets(file)
+            # A home of an earlier version lacks what came later.
+            later = {name: value for name, value in made.__dict__.items() if name in ADDED_SECRETS}
+            try:
+                found = Secrets(**{**later, **kept})
+            except TypeError as error:
+                raise _broken_secrets(file, error) from None
+            if found.__dict__ == kept:
+                return found
+            made = found
         write_private(file, json.dumps(made.__dict__, indent=2) + "\n")
         return made
 
@@ -171,9 +180,29 @@ class Settings:
             "AIRFLOW_URL": self.airflow_url,
             "AIRFLOW_USER": "admin",
             "AIRFLOW_PASSWORD": generated.airflow_password,
+            # May look at everything and change nothing.
+            "AIRFLOW_VIEWER_USER": "viewer",
+            "AIRFLOW_VIEWER_PASSWORD": generated.airflow_viewer_password,
         }
         lines = (f"{name}={shlex.quote(value)}\n" for name, value in values.items())
         write_private(self.stack_env_file, "".join(lines))
+
+
+def _read_secrets(file: Path) -> dict[str, str]:
+    try:
+        kept = json.loads(file.read_text())
+    except ValueError as error:
+        raise _broken_secrets(file, error) from None
+    if not isinstance(kept, dict):
+        raise _broken_secrets(file, "it is no JSON object")
+    return kept
+
+
+def _broken_secrets(file: Path, why: object) -> StackError:
+    return StackError(
+        f"{file} does not hold this stack's secrets ({why}). Restore it, or move {file.parent} "
+        "away to start with an empty stack."
+    )
 
 
 def read_stack_env(file: Path) -> dict[str, str]:

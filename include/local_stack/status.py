@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from include.local_stack.health import StreamFigures, StreamHealth, judge_stream
+from include.local_stack.health import StreamFigures, StreamHealth, judge_hour, judge_stream
 from include.local_stack.settings import PROJECT_ROOT, TOPIC, Settings
 from include.local_stack.supervision import Supervisor
 
@@ -161,14 +161,7 @@ def _hours_table(hours: list[HourStatus], sealed_before: datetime | None) -> Tab
     table = Table("hour (UTC)", "events", "state", box=None, pad_edge=False)
     table.columns[1].justify = "right"
     for hour in hours:
-        if hour.late:
-            state = "late events, will be computed again"
-        elif hour.computed:
-            state = "computed"
-        elif sealed_before is not None and hour.hour < sealed_before:
-            state = "sealed, not computed"
-        else:
-            state = "open"
+        state = judge_hour(hour.hour, sealed_before, computed=hour.computed, late=hour.late)
         table.add_row(f"{hour.hour:%Y-%m-%d %H:%M}", f"{hour.events:,}", state)
     return table
 

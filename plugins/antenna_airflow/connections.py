@@ -2,7 +2,7 @@
 
 from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk import BaseHook, Connection
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 from psycopg.conninfo import make_conninfo
 
 from antenna_airflow.defaults import POSTGRES_CONNECTION
@@ -18,6 +18,14 @@ def load_connection(conn_id: str) -> Connection:
             f"environment variable AIRFLOW_CONN_{conn_id.upper()} to JSON such as "
             '{"conn_type": "...", "host": "..."}.'
         ) from error
+
+
+def find_connection(conn_id: str) -> Connection | None:
+    """Return the connection, or None where there is none."""
+    try:
+        return BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        return None
 
 
 def check_spark_connection(conn_id: str) -> None:

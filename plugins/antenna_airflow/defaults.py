@@ -14,6 +14,8 @@ CHECKS = PROJECT_ROOT / "include" / "sql" / "checks"
 
 SPARK_CONNECTION = "spark_default"
 POSTGRES_CONNECTION = "postgres_antenna"
+# A role that may only read; the page in the Airflow UI uses it.
+READER_CONNECTION = "postgres_antenna_reader"
 KAFKA_CONNECTION = "kafka_default"
 
 TOPIC = "devices"

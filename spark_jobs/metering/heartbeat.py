@@ -40,6 +40,12 @@ WHERE stream.topic = %(topic)s AND stream.epoch = %(epoch)s
     AND committed.topic = stream.topic AND committed.partition = seen.partition
 RETURNING greatest(seen.log_end_offset - greatest(committed.next_offset, seen.position), 0)
 """
+_LAG_OF_MINUTE: Final = """
+INSERT INTO ops.stream_lag AS kept (topic, minute, lag)
+SELECT topic, date_trunc('minute', now()), %(lag)s FROM ops.streams
+WHERE topic = %(topic)s AND epoch = %(epoch)s
+ON CONFLICT (topic, minute) DO UPDATE SET lag = greatest(kept.lag, EXCLUDED.lag)
+"""
 
 
 @dataclass
@@ -125,6 +131,7 @@ class Heartbeat:
             },
         ).fetchall()
         self._lag = sum(int(lag) for (lag,) in lags)
+        self._connection.execute(_LAG_OF_MINUTE, {"topic": self.topic, "epoch": self.epoch, "lag": self._lag})
         if self._lag == 0 and len(lags) == len(partitions):
             self._no_lag_at = time.monotonic()
         lost = self._connection.execute(_LOST, {"topic": self.topic}).fetchone()

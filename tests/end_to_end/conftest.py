@@ -1,14 +1,14 @@
 """The whole stack, started once for the tests of this folder by the code of `make run SIMULATOR=0`."""
 
-import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from rich.console import Console
 
 from include.local_stack.airflow_client import AirflowClient
@@ -16,6 +16,7 @@ from include.local_stack.environment import stack_environment
 from include.local_stack.progress import Steps
 from include.local_stack.settings import Settings, free_port, read_stack_env
 from include.local_stack.stack import Stack
+from tests.browsers import TIME_ZONE, Watch, chromium
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class RunningStack:
     """`env` is what stack.env says, `process_env` the environment that the stack's processes run in."""
 
     home: Path
+    settings: Settings
     storage: Path
     env: Mapping[str, str]
     process_env: Mapping[str, str]
@@ -46,6 +48,7 @@ def stack(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
         started.start()
         yield RunningStack(
             home=home,
+            settings=settings,
             storage=settings.storage,
             env=read_stack_env(settings.stack_env_file),
             process_env=stack_environment(settings, started.secrets),
@@ -57,26 +60,41 @@ def stack(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's headless Chromium."""
-    chromium = shutil.which("chromium")
-    assert chromium is not None, "make setup installs it"
-    with sync_playwright() as playwright:
-        # Chromium refuses its sandbox to root, as which tests run in containers.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    """Chromium for the tests of this folder."""
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(stack: RunningStack, browser: Browser) -> Iterator[Page]:
-    """A page of a browser in which the stack's user is logged in to Airflow."""
-    context = browser.new_context(base_url=stack.env["AIRFLOW_URL"], viewport={"width": 1280, "height": 900})
+    """A page of a browser in which the stack's admin is logged in to Airflow."""
+    with logged_in(stack, browser, stack.env["AIRFLOW_USER"], stack.env["AIRFLOW_PASSWORD"]) as page:
+        yield page
+
+
+@pytest.fixture
+def viewer_page(stack: RunningStack, browser: Browser) -> Iterator[Page]:
+    """The same for the viewer."""
+    user, password = stack.env["AIRFLOW_VIEWER_USER"], stack.env["AIRFLOW_VIEWER_PASSWORD"]
+    with logged_in(stack, browser, user, password) as page:
+        yield page
+
+
+@contextmanager
+def logged_in(stack: RunningStack, browser: Browser, user: str, password: str) -> Iterator[Page]:
+    """A page after the login form. At the end nothing may have failed, and no other host been asked."""
+    url = stack.env["AIRFLOW_URL"]
+    context = browser.new_context(
+        base_url=url, viewport={"width": 1280, "height": 900}, timezone_id=TIME_ZONE, accept_downloads=True
+    )
     context.set_default_timeout(20_000)
+    watch = Watch(context, url)
     page = context.new_page()
     page.goto("/")
-    page.get_by_role("textbox", name="Username").fill(stack.env["AIRFLOW_USER"])
-    page.locator("input[type=password]").fill(stack.env["AIRFLOW_PASSWORD"])
+    page.get_by_role("textbox", name="Username").fill(user)
+    page.locator("input[type=password]").fill(password)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name="Dags", exact=True).wait_for()
     yield page
     context.close()
+    watch.assert_clean()

@@ -17,7 +17,7 @@ offsets AS (
 recent AS (
     SELECT coalesce(sum(accepted + rejected), 0)::FLOAT / 30 AS records_per_second
     FROM ops.micro_batches
-    WHERE topic = %(topic)s AND committed_at > now() - INTERVAL '30 seconds'
+    WHERE topic = %(topic)s AND committed_at > now() - INTERVAL '30 seconds' AND NOT is_replay
 ),
 
 lost AS (

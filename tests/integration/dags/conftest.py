@@ -1,6 +1,5 @@
 """Airflow connections to the real services of a test."""
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -13,16 +12,6 @@ from tests.conftest import Database
 DAGS_FOLDER = PROJECT_ROOT / "dags"
 # DAG id and config -> state of the run, state by task.
 RunDag = Callable[..., tuple[str, dict[str, str]]]
-
-
-@pytest.fixture
-def connection_env(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Set an Airflow connection by way of the environment."""
-
-    def put(conn_id: str, **fields: object) -> None:
-        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
-
-    return put
 
 
 @pytest.fixture
@@ -57,14 +46,6 @@ def spark_connection(connection_env: Callable[..., None]) -> None:
 def task_log(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """What was logged since the last call; Airflow's own logging writes to standard output."""
     return lambda: capsys.readouterr().out
-
-
-@pytest.fixture(scope="session")
-def airflow_database() -> None:
-    """Airflow's own metadata, in the folder that AIRFLOW_HOME names."""
-    from airflow.utils.db import initdb
-
-    initdb()
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The page "Antennas" in the Airflow UI: a FastAPI app that only reads."""
