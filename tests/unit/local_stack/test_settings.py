@@ -124,6 +124,8 @@ def test_stack_env_is_private_and_a_shell_reads_it(tmp_path: Path) -> None:
         "AIRFLOW_URL": "http://127.0.0.1:20003",
         "AIRFLOW_USER": "admin",
         "AIRFLOW_PASSWORD": secrets.airflow_password,
+        "AIRFLOW_VIEWER_USER": "viewer",
+        "AIRFLOW_VIEWER_PASSWORD": secrets.airflow_viewer_password,
     }
     assert read_stack_env(settings.stack_env_file) == expected
     for name, value in expected.items():
