@@ -38,7 +38,9 @@ SELECT coalesce(sum(accepted), 0)::bigint, coalesce(sum(rejected), 0)::bigint FR
 """
 COMMITS = """
 SELECT
-    extract(epoch FROM min(committed_at) FILTER (WHERE epoch > %s AND committed_at > to_timestamp(%s)))::float8,
+    extract(
+        epoch FROM min(committed_at) FILTER (WHERE epoch > %s AND committed_at > to_timestamp(%s))
+    )::float8,
     extract(epoch FROM max(committed_at) FILTER (WHERE epoch <= %s))::float8
 FROM ops.micro_batches
 """
