@@ -36,10 +36,11 @@ class Trial:
         self.figures["chosen"] = chosen
         print(f"drill {self.drill}, seed {self.figures['seed']}: {chosen}")
 
-    def recover(self, ended: float, seconds: float = 90) -> None:
-        """Wait for the first commit after the end of the fault (epoch seconds)."""
+    def recover(self, ended: float, after_epoch: int = 0) -> None:
+        """Wait for the first commit after the end of the fault (epoch seconds), by a driver of an epoch
+        greater than `after_epoch`; what that one still committed after the fault shortens the outage."""
         assert self._system is not None
-        self.figures["seconds"] = round(self._system.seconds_to_commit(ended, seconds), 1)
+        self.figures["seconds"] = round(self._system.seconds_to_commit(ended, after_epoch), 1)
 
     def check(self) -> None:
         """Compare everything with the ledger; every drill ends with this."""

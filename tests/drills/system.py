@@ -36,6 +36,14 @@ WHERE kind = 'events' AND hour NOT IN (SELECT hour FROM ops.hours) ORDER BY hour
 COUNTS = """
 SELECT coalesce(sum(accepted), 0)::bigint, coalesce(sum(rejected), 0)::bigint FROM ops.micro_batches
 """
+COMMITS = """
+SELECT
+    extract(
+        epoch FROM min(committed_at) FILTER (WHERE epoch > %s AND committed_at > to_timestamp(%s))
+    )::float8,
+    extract(epoch FROM max(committed_at) FILTER (WHERE epoch <= %s))::float8
+FROM ops.micro_batches
+"""
 BY_REASON = """
 SELECT key, sum(value::bigint)::bigint FROM ops.micro_batches
 CROSS JOIN jsonb_each_text(rejected_by_reason) GROUP BY key ORDER BY key
@@ -172,20 +180,19 @@ class System:
         """What to know about a system that does not do what it should."""
         return f"committed {self.committed_offsets()}"
 
-    def seconds_to_commit(self, ended: float, seconds: float = 90) -> float:
-        """Wait for the first commit after `ended` (epoch seconds); returns how much later it was."""
-        query = "SELECT extract(epoch FROM min(committed_at))::float8 FROM ops.micro_batches "
-        query += "WHERE committed_at > to_timestamp(%s)"
+    def seconds_to_commit(self, ended: float, after_epoch: int = 0) -> float:
+        """Wait for the first commit after `ended` (epoch seconds) of an epoch greater than `after_epoch`;
+        returns how much later it was than `ended`, or than the last commit of the epochs before."""
         found: list[float] = []
 
         def committed() -> bool:
-            ((at,),) = self.query(query, ended)
-            if at is not None:
-                found.append(at)
-            return at is not None
+            ((first, last_before),) = self.query(COMMITS, after_epoch, ended, after_epoch)
+            if first is not None:
+                found.append(first - max(ended, last_before or 0.0))
+            return first is not None
 
-        self.wait(committed, seconds, "a commit after the fault")
-        return found[0] - ended
+        self.wait(committed, 90, "a commit after the fault")
+        return found[0]
 
     def check(self) -> None:
         """Stop the traffic, wait until it is consumed and computed, and compare everything with the ledger.

@@ -79,11 +79,13 @@ def test_stream(stack: AirflowStack, trial: Trial, luck: Random, act: str) -> No
     time.sleep(pause)
     driver = AirflowDriver(stack)
     ACTS[act](stack, driver)
-    acted = time.time()
+    ended = time.time()
+    if act == "freeze_everything":
+        stack.wait(driver.is_gone, HANG_SECONDS, "the frozen processes are gone")
+        ended = time.time()
     stack.wait(driver.is_replaced, REPLACED_SECONDS, f"driver of epoch {driver.epoch} replaced")
-    limit = HANG_SECONDS if act == "freeze_everything" else GONE_SECONDS
-    stack.wait(driver.is_gone, limit, "every process of the older driver is gone")
-    trial.recover(acted)
+    stack.wait(driver.is_gone, GONE_SECONDS, "every process of the older driver is gone")
+    trial.recover(ended, after_epoch=driver.epoch)
     trial.check()
 
 
