@@ -130,13 +130,15 @@ class AirflowDriver:
         self._stack = stack
         query = "SELECT epoch, driver_pid FROM ops.streams WHERE topic = %s"
         ((self.epoch, self.pid),) = stack.query(query, stack.topic)
-        parent = psutil.Process(self.pid).parent()
-        assert parent is not None
-        self.jvm = parent
-        self.processes = [parent, *parent.children(recursive=True)]
-        # spark-submit's parent runs the task; its parent watches over it, as a worker of the executor.
-        self.task_pid = parent.ppid()
-        self.worker_pid = psutil.Process(self.task_pid).ppid()
+        # The driver's parent is the JVM of spark-submit; that one's parent runs the task, and is watched by
+        # its parent, a worker of the executor.
+        self.jvm, task, worker, *_ = psutil.Process(self.pid).parents()
+        self.processes = [self.jvm, *self.jvm.children(recursive=True)]
+        self.task_pid, self.worker_pid = task.pid, worker.pid
+        # What is not of this stack must never be harmed, whatever became of its parents.
+        own = {process.pid for process in processes.find(stack.settings.home)}
+        family = {self.pid, self.jvm.pid, self.task_pid, self.worker_pid}
+        assert family <= own, f"{family - own} are no processes of the stack"
 
     def is_gone(self) -> bool:
         """Whether not one of its processes is left."""

@@ -14,6 +14,8 @@ from .results import DrillReport, Trial, read_results, seeds_of
 from .rig import Rig, Servers, mixed_traffic
 
 TEST_SEED = 1
+# What a drill waits for has a limit of its own; the first one also starts the servers.
+TIMEOUT_SECONDS = 900
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +44,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """One seed after the other; in turns, unless drills are named or all are wanted; not what is done."""
+    for item in items:
+        if "trial" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
     if not config.getoption("--seeds", None):
         return
     items.sort(key=_seed)
