@@ -168,7 +168,7 @@ def test_late_events_and_a_damaged_file(jobs: Any) -> None:
     assert len(lines) == 1, failed.stdout
     line = lines[0]
     assert path.name in line
-    assert "cannot be read" in line
+    assert "is damaged" in line
     assert jobs.query(late) == [(hour,)]
 
     path.write_bytes(content)
