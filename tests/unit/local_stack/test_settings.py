@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from include.local_stack.settings import (
+    ADDED_SECRETS,
     PROJECT_ROOT,
     Secrets,
     Settings,
@@ -100,6 +101,18 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     assert Secrets.generate() != first
 
 
+def test_a_home_of_an_earlier_version_gets_the_secrets_that_came_later(tmp_path: Path) -> None:
+    first = settings_in(tmp_path).load_secrets().__dict__
+    earlier = {name: value for name, value in first.items() if name not in ADDED_SECRETS}
+    (tmp_path / "secrets.json").write_text(json.dumps(earlier))
+    found = settings_in(tmp_path).load_secrets()
+    assert found.__dict__ | earlier == found.__dict__
+    assert all(found.__dict__[name] for name in ADDED_SECRETS)
+    # Made once, and kept.
+    assert settings_in(tmp_path).load_secrets() == found
+    assert mode(tmp_path / "secrets.json") == 0o600
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"db_password": "x"})])
 def test_broken_secrets_are_an_error_and_are_kept(tmp_path: Path, text: str) -> None:
     file = tmp_path / "secrets.json"
@@ -124,6 +137,8 @@ def test_stack_env_is_private_and_a_shell_reads_it(tmp_path: Path) -> None:
         "AIRFLOW_URL": "http://127.0.0.1:20003",
         "AIRFLOW_USER": "admin",
         "AIRFLOW_PASSWORD": secrets.airflow_password,
+        "AIRFLOW_VIEWER_USER": "viewer",
+        "AIRFLOW_VIEWER_PASSWORD": secrets.airflow_viewer_password,
     }
     assert read_stack_env(settings.stack_env_file) == expected
     for name, value in expected.items():
