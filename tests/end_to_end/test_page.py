@@ -50,8 +50,8 @@ def show_range(frame: FrameLocator, by: str, step: str) -> None:
     frame.get_by_role("radio", name="Custom").check()
     frame.get_by_label("From (UTC)").fill(START.strftime("%Y-%m-%dT%H:%M"))
     frame.get_by_label("to (UTC)").fill(END.strftime("%Y-%m-%dT%H:%M"))
-    frame.get_by_role("radio", name=by, exact=True).check()
-    frame.get_by_role("radio", name=step, exact=True).check()
+    frame.get_by_role("group", name="Bytes per").get_by_label(by, exact=True).check()
+    frame.get_by_role("group", name="Step").get_by_label(step, exact=True).check()
     frame.get_by_role("button", name="Show", exact=True).click()
 
 
@@ -141,6 +141,10 @@ def test_health_is_that_of_make_status(stack: RunningStack, traffic: Ledger, pag
     expect(frame.locator("#figures")).to_contain_text(
         f"{status.figures.lag if status.figures else None} events"
     )
+    with stack.connect() as connection:
+        lag = connection.execute("SELECT lag FROM ops.stream_lag ORDER BY minute DESC LIMIT 1").fetchone()
+    # The driver notes it minute by minute, for the chart.
+    assert lag is not None
     frame.get_by_role("link", name="Log of the task run_stream").click()
     page.wait_for_url("**/dags/antenna_streaming/runs/*/tasks/run_stream")
     expect(page.get_by_text("events/s, lag").first).to_be_visible()
@@ -190,7 +194,10 @@ def test_trigger_the_batch_with_the_form(stack: RunningStack, traffic: Ledger, p
     form = page.get_by_role("dialog")
     expect(form).to_contain_text("Hour to compute")
     fill_hour(page, hour)
+    screenshot(page, "trigger-form")
     form.get_by_role("button", name="Trigger", exact=True).last.click()
+    page.wait_for_timeout(3000)
+    screenshot(page, "trigger-form-2")
     wait_until(lambda: computed_at(stack, hour) is not None, 120, "the hour of the form is computed")
 
 
@@ -293,7 +300,17 @@ def test_postgresql_down_and_back(stack: RunningStack, traffic: Ledger, page: Pa
         supervisor.start_program("postgres")
     expect(frame.get_by_role("alert")).to_be_hidden(timeout=60_000)
     expect(frame.get_by_role("radio", name="App", exact=True)).to_be_checked()
-    wait_until(lambda: all_healthy(stack), 120, "Airflow is well again")
+    try:
+        wait_until(lambda: all_healthy(stack), 120, "Airflow is well again")
+    except AssertionError:
+        print(
+            httpx.get(f"{stack.env['AIRFLOW_URL']}/api/v2/monitor/health", trust_env=False).text,
+            supervisor.states(),
+        )
+        import shutil
+
+        shutil.copytree(stack.settings.logs, "/tmp/page/stacklogs", dirs_exist_ok=True)
+        raise
 
 
 def all_healthy(stack: RunningStack) -> bool:

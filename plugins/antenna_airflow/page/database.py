@@ -50,8 +50,10 @@ def reading() -> Iterator[psycopg.Connection]:
         postgres_conninfo(connection),
         connect_timeout=CONNECT_SECONDS,
         application_name="antennas page",
+        # These queries look up windows by key. None of them may turn into a scan of a table that grows, and
+        # compiling them or starting workers takes longer than they do.
         options=f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_SECONDS}s "
-        "-c timezone=UTC",
+        "-c timezone=UTC -c jit=off -c enable_seqscan=off -c max_parallel_workers_per_gather=0",
     )
     try:
         with psycopg.connect(conninfo) as opened:

@@ -28,28 +28,15 @@ def quotas(
     open_hour = hour_start(datetime.now(UTC))
     chosen = open_hour if hour is None else hour_start(hour)
     so_far = chosen >= open_hour
+    name = "quotas_so_far" if so_far else "quotas_of_hour"
+    asked = {"hour": chosen, "near_percent": NEAR_PERCENT, "limit": limit, "offset": offset}
     with reading() as connection:
-        rows = fetch(
-            connection,
-            "quotas_so_far" if so_far else "quotas_of_hour",
-            hour=chosen,
-            near_percent=NEAR_PERCENT,
-            search="",
-            state=None,
-            limit=1,
-            offset=0,
+        users = fetch(connection, name, **asked, search=search, state=state)
+        # Each row carries the counts of the hour; where nobody fits, anybody's does.
+        counted = users or fetch(
+            connection, name, **{**asked, "limit": 1, "offset": 0}, search="", state=None
         )
-        counts = rows[0] if rows else {"passed": 0, "near": 0}
-        users = fetch(
-            connection,
-            "quotas_so_far" if so_far else "quotas_of_hour",
-            hour=chosen,
-            near_percent=NEAR_PERCENT,
-            search=search,
-            state=state,
-            limit=limit,
-            offset=offset,
-        )
+    counts = counted[0] if counted else {"passed": 0, "near": 0}
     return Quotas(
         hour=chosen,
         so_far=so_far,

@@ -21,10 +21,10 @@ router = APIRouter()
 STEPS: dict[Step, tuple[timedelta, timedelta, timedelta]] = {
     "5min": (timedelta(minutes=5), timedelta(minutes=5), timedelta(days=2)),
     "hour": (timedelta(hours=1), timedelta(hours=1), timedelta(days=31)),
-    "day": (timedelta(hours=1), timedelta(days=1), timedelta(days=366)),
+    "day": (timedelta(hours=1), timedelta(days=1), timedelta(days=92)),
 }
 # The largest ids are found by as many rows at most.
-RANKED_ROWS = 100_000
+RANKED_ROWS = 50_000
 CSV_ROWS = 1_000_000
 WIDTH_SAMPLES = 8
 

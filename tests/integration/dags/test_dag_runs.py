@@ -10,15 +10,17 @@ from confluent_kafka.admin import AdminClient
 
 from antenna_airflow.defaults import KAFKA_CONNECTION, TOPIC
 from include.local_stack.kafka import Kafka
+from include.provisioner.schema import SQL_FOLDER
 from include.provisioner.topic import ensure_topic
 from include.simulator.ledger import Ledger
 from tests.conftest import Database
+from tests.integration.conftest import READER_ROLE
 
 from .conftest import RunDag
 
 
 def test_provision_schema_twice(
-    run_dag: RunDag, postgres_connection: Database, kafka_connection: Kafka
+    run_dag: RunDag, postgres_connection: Database, reader_connection: Database, kafka_connection: Kafka
 ) -> None:
     with postgres_connection.connect() as connection:
         connection.execute("DROP SCHEMA ops CASCADE")
@@ -31,11 +33,14 @@ def test_provision_schema_twice(
             connection.execute(users).fetchall() + connection.execute("TABLE ops._yoyo_migration").fetchall()
         )
 
-    succeeded = {"apply_migrations": "success", "create_topic": "success", "load_user_metadata": "success"}
+    tasks = ("apply_migrations", "create_topic", "grant_page_reader", "load_user_metadata")
+    succeeded = dict.fromkeys(tasks, "success")
     assert run_dag("provision_schema") == ("success", succeeded)
     with postgres_connection.connect() as connection:
         first = look()
-        assert len(first) == 20 + 3
+        assert len(first) == 20 + len(list((SQL_FOLDER / "migrations").glob("*.sql")))
+        rights = "SELECT has_table_privilege(%s, 'ops.streams', 'SELECT')"
+        assert connection.execute(rights, (READER_ROLE,)).fetchone() == (True,)
         assert run_dag("provision_schema") == ("success", succeeded)
         assert look() == first
     topics = AdminClient({"bootstrap.servers": kafka_connection.bootstrap_servers}).list_topics().topics

@@ -52,6 +52,24 @@ def test_a_database_is_made_once_and_its_password_follows_the_secrets(postgres: 
         psycopg.connect(password="first", **address)  # type: ignore[arg-type]
 
 
+def test_a_role_may_log_in_and_its_password_reaches_no_log(postgres: TestPostgres) -> None:
+    with postgres.connect_as_superuser() as connection:
+        connection.execute("ALTER SYSTEM SET log_statement = 'all'")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            postgres.ensure_role("logged", "first-secret")
+            postgres.ensure_role("logged", "second-secret")
+        finally:
+            connection.execute("ALTER SYSTEM RESET log_statement")
+            connection.execute("SELECT pg_reload_conf()")
+    address = {"host": "127.0.0.1", "port": postgres.port, "user": "logged", "dbname": "antenna"}
+    psycopg.connect(password="second-secret", **address).close()  # type: ignore[arg-type]
+    log = postgres.log_file.read_text()
+    assert 'ALTER ROLE "logged" LOGIN PASSWORD' in log
+    assert "first-secret" not in log
+    assert "second-secret" not in log
+
+
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

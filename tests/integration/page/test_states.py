@@ -285,7 +285,7 @@ def test_a_range_that_is_too_long_is_told(open_page: OpenPage, busy: psycopg.Con
     page.get_by_label("From (UTC)").fill("2020-01-01T00:00")
     page.get_by_label("to (UTC)").fill("2026-01-01T00:00")
     page.get_by_role("button", name="Show", exact=True).click()
-    expect(page.locator("#usage-note")).to_contain_text("longer than 366 days")
+    expect(page.locator("#usage-note")).to_contain_text("longer than 92 days")
 
 
 def test_hover_tells_utc_and_local_time(open_page: OpenPage, busy: psycopg.Connection) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from include.local_stack.settings import (
+    ADDED_SECRETS,
     PROJECT_ROOT,
     Secrets,
     Settings,
@@ -98,6 +99,18 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     assert mode(tmp_path / "secrets.json") == 0o600
     assert len(set(first.__dict__.values())) == len(first.__dict__)
     assert Secrets.generate() != first
+
+
+def test_a_home_of_an_earlier_version_gets_the_secrets_that_came_later(tmp_path: Path) -> None:
+    first = settings_in(tmp_path).load_secrets().__dict__
+    earlier = {name: value for name, value in first.items() if name not in ADDED_SECRETS}
+    (tmp_path / "secrets.json").write_text(json.dumps(earlier))
+    found = settings_in(tmp_path).load_secrets()
+    assert found.__dict__ | earlier == found.__dict__
+    assert all(found.__dict__[name] for name in ADDED_SECRETS)
+    # Made once, and kept.
+    assert settings_in(tmp_path).load_secrets() == found
+    assert mode(tmp_path / "secrets.json") == 0o600
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"db_password": "x"})])

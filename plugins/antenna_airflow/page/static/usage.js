@@ -7,7 +7,7 @@ import { both, bytes, count, percent, utc } from "./format.js";
 
 const HOUR = 3600000;
 const STEP = { "5min": 300000, hour: HOUR, day: 24 * HOUR };
-const LONGEST = { "5min": 48 * HOUR, hour: 31 * 24 * HOUR, day: 366 * 24 * HOUR };
+const LONGEST = { "5min": 48 * HOUR, hour: 31 * 24 * HOUR, day: 92 * 24 * HOUR };
 const WORD = { "5min": "5 minutes", hour: "hour", day: "day" };
 const KEPT = "antennas.usage";
 const form = byId("usage-form");
