@@ -14,9 +14,7 @@ from include.provisioner.schema import SQL_FOLDER
 from include.provisioner.topic import ensure_topic
 from include.simulator.ledger import Ledger
 from tests.conftest import Database
-from tests.integration.conftest import READER_ROLE
-
-from .conftest import RunDag
+from tests.integration.conftest import READER_ROLE, RunDag
 
 
 def test_provision_schema_twice(

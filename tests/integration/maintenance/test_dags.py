@@ -5,14 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.dags.conftest import (  # noqa: F401 - fixtures
-    RunDag,
-    airflow_database,
-    connection_env,
-    postgres_connection,
-    run_dag,
-    task_log,
-)
+from tests.integration.conftest import RunDag
 
 from .conftest import BROKEN, CAME, HOUR, Metering
 from .test_replay import now_accepted, send_too_late
@@ -25,7 +18,7 @@ SUCCEEDED = dict.fromkeys(
 @pytest.fixture
 def archive(
     metering: Metering,
-    postgres_connection: object,  # noqa: F811
+    postgres_connection: object,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Metering:
     """Airflow's connection and Variables lead to the metered archive."""
@@ -39,15 +32,15 @@ def archive(
     return metering
 
 
-def test_maintenance(archive: Metering, run_dag: RunDag) -> None:  # noqa: F811
+def test_maintenance(archive: Metering, run_dag: RunDag) -> None:
     assert run_dag("maintenance") == ("success", SUCCEEDED)
     assert len(archive.manifest("events")) == 1
     archive.check_everything()
 
 
 def test_maintenance_before_the_stream_has_started(
-    postgres_connection: object,  # noqa: F811
-    run_dag: RunDag,  # noqa: F811
+    postgres_connection: object,
+    run_dag: RunDag,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: object,
 ) -> None:
@@ -55,7 +48,7 @@ def test_maintenance_before_the_stream_has_started(
     assert run_dag("maintenance") == ("success", SUCCEEDED)
 
 
-def test_maintenance_removes_what_is_too_old(archive: Metering, run_dag: RunDag) -> None:  # noqa: F811
+def test_maintenance_removes_what_is_too_old(archive: Metering, run_dag: RunDag) -> None:
     assert run_dag("maintenance", {"keep_events_days": 2, "keep_rejected_days": 1})[0] == "success"
     assert archive.in_folder() == archive.manifest() == set()
     assert archive.query("SELECT count(*) > 0 FROM bytes") == [(True,)]
@@ -63,8 +56,8 @@ def test_maintenance_removes_what_is_too_old(archive: Metering, run_dag: RunDag)
 
 def test_an_age_below_the_lateness_of_events_is_refused(
     archive: Metering,
-    run_dag: RunDag,  # noqa: F811
-    task_log: Callable[[], str],  # noqa: F811
+    run_dag: RunDag,
+    task_log: Callable[[], str],
 ) -> None:
     state, tasks = run_dag("maintenance", {"keep_events_days": 1})
     assert (state, tasks) == ("failed", {**SUCCEEDED, "remove_old": "failed"})
@@ -73,15 +66,15 @@ def test_an_age_below_the_lateness_of_events_is_refused(
 
 
 @pytest.mark.parametrize("conf", [{"keep_bytes_days": 0}, {"deep": "yes"}, {"target_file_mb": None}])
-def test_params_that_cannot_be_are_refused(run_dag: RunDag, conf: dict[str, object]) -> None:  # noqa: F811
+def test_params_that_cannot_be_are_refused(run_dag: RunDag, conf: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"Invalid input for param {next(iter(conf))}"):
         run_dag("maintenance", conf)
 
 
 def test_a_damaged_file_fails_the_check_by_its_name(
     archive: Metering,
-    run_dag: RunDag,  # noqa: F811
-    task_log: Callable[[], str],  # noqa: F811
+    run_dag: RunDag,
+    task_log: Callable[[], str],
 ) -> None:
     """Compaction came upon it, so that it is found although the check does not read every file."""
     path = min(archive.manifest("events"))
@@ -99,7 +92,7 @@ def test_a_damaged_file_fails_the_check_by_its_name(
     archive.check_everything()
 
 
-def test_replay_rejected(archive: Metering, run_dag: RunDag) -> None:  # noqa: F811
+def test_replay_rejected(archive: Metering, run_dag: RunDag) -> None:
     late = send_too_late(archive, 5)
     assert run_dag("replay_rejected", {"reason": "not_json"})[0] == "success"
     archive.check_everything()
@@ -115,15 +108,15 @@ def test_replay_rejected(archive: Metering, run_dag: RunDag) -> None:  # noqa: F
 
 
 @pytest.mark.parametrize("conf", [{"reason": "too_old"}, {"came_from": "2023-11-15T06:30:00"}])
-def test_a_replay_of_what_cannot_be_is_refused(run_dag: RunDag, conf: dict[str, object]) -> None:  # noqa: F811
+def test_a_replay_of_what_cannot_be_is_refused(run_dag: RunDag, conf: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"Invalid input for param {next(iter(conf))}"):
         run_dag("replay_rejected", conf)
 
 
 def test_an_hour_whose_archive_was_removed_is_refused_before_spark_starts(
     archive: Metering,
-    run_dag: RunDag,  # noqa: F811
-    task_log: Callable[[], str],  # noqa: F811
+    run_dag: RunDag,
+    task_log: Callable[[], str],
 ) -> None:
     assert run_dag("maintenance", {"keep_events_days": 2})[0] == "success"
     hourly = archive.query("SELECT * FROM bytes_hourly ORDER BY 1, 2, 3, 4")
