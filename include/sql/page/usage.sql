@@ -18,17 +18,18 @@ ranked AS (
         looked_up.id,
         sum(looked_up.value) AS total
     FROM windows
-    CROSS JOIN LATERAL ( -- noqa: ST05
-        SELECT
-            totals.id,
-            totals.value
-        FROM ops.totals
-        WHERE
-            totals.timestamp = windows.timestamp
-            AND totals.type = %(type)s
-            AND totals.window_seconds = %(window_seconds)s
-        OFFSET 0
-    ) AS looked_up
+    CROSS JOIN
+        LATERAL ( -- noqa: ST05
+            SELECT
+                totals.id,
+                totals.value
+            FROM ops.totals
+            WHERE
+                totals.timestamp = windows.timestamp
+                AND totals.type = %(type)s
+                AND totals.window_seconds = %(window_seconds)s
+            OFFSET 0 -- noqa: AM09
+        ) AS looked_up
     WHERE mod(windows.number, %(stride)s) = 0
     GROUP BY looked_up.id
 ),
@@ -46,18 +47,19 @@ SELECT
     sum(looked_up.value)::BIGINT AS value,
     (SELECT count(*) FROM ranked) AS ids
 FROM windows
-CROSS JOIN LATERAL ( -- noqa: ST05
-    SELECT
-        totals.id,
-        totals.value
-    FROM ops.totals
-    WHERE
-        totals.timestamp = windows.timestamp
-        AND totals.type = %(type)s
-        AND totals.window_seconds = %(window_seconds)s
-        AND totals.id = any(array(SELECT shown.id FROM shown))
-    OFFSET 0
-) AS looked_up
+CROSS JOIN
+    LATERAL ( -- noqa: ST05
+        SELECT
+            totals.id,
+            totals.value
+        FROM ops.totals
+        WHERE
+            totals.timestamp = windows.timestamp
+            AND totals.type = %(type)s
+            AND totals.window_seconds = %(window_seconds)s
+            AND totals.id = any(array(SELECT shown.id FROM shown))
+        OFFSET 0 -- noqa: AM09
+    ) AS looked_up
 GROUP BY windows.bucket, looked_up.id
 UNION ALL
 SELECT
@@ -66,13 +68,14 @@ SELECT
     sum(looked_up.value)::BIGINT AS value,
     (SELECT count(*) FROM ranked) AS ids
 FROM windows
-CROSS JOIN LATERAL ( -- noqa: ST05
-    SELECT totals.value
-    FROM ops.totals
-    WHERE
-        totals.timestamp = windows.timestamp
-        AND totals.type = 'app_total_bytes'
-        AND totals.window_seconds = %(window_seconds)s
-    OFFSET 0
-) AS looked_up
+CROSS JOIN
+    LATERAL ( -- noqa: ST05
+        SELECT totals.value
+        FROM ops.totals
+        WHERE
+            totals.timestamp = windows.timestamp
+            AND totals.type = 'app_total_bytes'
+            AND totals.window_seconds = %(window_seconds)s
+        OFFSET 0 -- noqa: AM09
+    ) AS looked_up
 GROUP BY windows.bucket;
