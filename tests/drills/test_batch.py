@@ -15,7 +15,7 @@ from .results import Trial
 from .rig import Rig
 from .system import LATE_HOURS
 
-pytestmark = pytest.mark.in_turns(2)
+pytestmark = pytest.mark.in_turns(1)
 HOURLY = "SELECT * FROM bytes_hourly ORDER BY timestamp, type, id"
 QUOTA = "SELECT * FROM user_quota_limit ORDER BY timestamp, email"
 

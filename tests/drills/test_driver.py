@@ -11,7 +11,7 @@ import pytest
 from .results import Trial
 from .rig import Rig
 
-pytestmark = pytest.mark.in_turns(3)
+pytestmark = pytest.mark.in_turns(2)
 SEAMS = ("files_staged", "files_renamed", "before_upsert", "after_upsert", "after_commit")
 
 

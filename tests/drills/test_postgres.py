@@ -9,7 +9,7 @@ from .driver import Driver
 from .results import Trial
 from .rig import Rig
 
-pytestmark = pytest.mark.in_turns(3)
+pytestmark = pytest.mark.in_turns(2)
 CUTS = {
     "before the totals arrive": (b"COPY partial_totals", False),
     "in place of the answer to the totals": (b"COPY partial_totals", True),
