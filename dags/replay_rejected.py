@@ -20,8 +20,7 @@ How old an event may be, or how far ahead, is judged as of the moment when its r
 
 **Recover**:
 
-* *It crashed*: run it again. Files that it may have left are removed by the next run of `maintenance`, or
-  when the stream starts the next time.
+* *It crashed*: run it again; it begins with what it left.
 * *A sum would not fit BIGINT*: choose another reason or time, so that the record that is named is left out.
 * *A file is damaged*: restore it; `make check DEEP=1` names all that are.
 """

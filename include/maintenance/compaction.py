@@ -50,13 +50,16 @@ def compact_closed_hours(
 ) -> CompactionReport:
     """Merge the files of every hour that ends before ``closed_before``, up to ``target_bytes`` each.
 
-    A crash at any moment leaves the manifest with the old files or with the new one.
+    A crash at any moment leaves the manifest with the old files or with the new one. Leftovers are swept
+    first.
 
     Raises:
         StorageError: a file cannot be written. Files that cannot be read are reported instead.
         MaintenanceError: another maintenance keeps its lock.
     """
     report = CompactionReport()
+    # A second try begins with what the first one left.
+    session.sweep()
     for kind, hour in session.query("queries/hours_to_compact", closed_before=closed_before):
         with ExitStack() as locks:
             locks.enter_context(session.alone())

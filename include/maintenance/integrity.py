@@ -17,6 +17,8 @@ from include.maintenance.session import SQL, read_files
 from metering.archive import Storage
 from metering.database import connect
 
+# As many as fit on a screen.
+_SHOWN: Final = 12
 _COMPUTE_AGAIN: Final = 'compute it again: trigger antenna_batch with the config {{"timestamp": "{subject}"}}'
 _LOOK_FOR_CAUSE: Final = (
     "keep tables and archive as they are and look for what changed one of them; "
@@ -46,7 +48,10 @@ class IntegrityReport:
         head = f"{self.files:,} files of {self.total_rows:,} records were {how}, and compared with the tables"
         if not self.differences:
             return f"{head}: nothing differs"
-        return "\n".join([f"{head}: {len(self.differences)} differences", *map(str, self.differences)])
+        lines = [f"{head}: {len(self.differences)} differences", *map(str, self.differences[:_SHOWN])]
+        if len(self.differences) > _SHOWN:
+            lines.append(f"and {len(self.differences) - _SHOWN} more")
+        return "\n".join(lines)
 
 
 def check_integrity(

@@ -98,7 +98,7 @@ class _Work:
 
 
 def replay_rejected(session: MaintenanceSession, choice: Choice, rules: Rules) -> ReplayReport:
-    """Take up the chosen records.
+    """Take up the chosen records, after leftovers are swept.
 
     Raises:
         MaintenanceError: a sum would not fit BIGINT (what was applied before stays), an unknown reason, or
@@ -107,6 +107,8 @@ def replay_rejected(session: MaintenanceSession, choice: Choice, rules: Rules) -
     """
     if unknown := set(choice.reasons) - set(REASONS):
         raise MaintenanceError(f"reason {', '.join(sorted(unknown))} is none of {', '.join(REASONS)}")
+    # A second try begins with what the first one left.
+    session.sweep()
     statements.prepare_totals(session.connection)
     report = ReplayReport()
     first = None if choice.came_from is None else hour_start(choice.came_from)

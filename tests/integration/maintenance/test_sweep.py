@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from include.maintenance.compaction import compact_closed_hours
@@ -149,6 +150,31 @@ def test_a_maintenance_that_lost_its_session_commits_nothing(
     with pytest.raises(Exception, match="terminating connection"):
         compact(metering)
     assert metering.manifest() == before
+    metering.check_everything()
+
+
+def test_a_second_try_begins_with_what_the_first_left(
+    metering: Metering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL restarts before the merged file is published: nobody can tell whether it was committed."""
+    metering.send(metering.new_events(10))
+    metering.send(metering.new_events(10))
+    publish = Storage.publish
+
+    def cut_off_first(storage: Storage, files: Any) -> None:
+        monkeypatch.undo()
+        metering.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s",
+            MAINTENANCE_LOCK[0],
+        )
+        publish(storage, files)
+
+    monkeypatch.setattr(Storage, "publish", cut_off_first)
+    with pytest.raises(psycopg.OperationalError):
+        compact(metering)
+    assert len(metering.in_folder() - metering.manifest()) == 1
+    metering.check_manifest()
+    assert compact(metering) == 2
     metering.check_everything()
 
 
