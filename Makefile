@@ -33,7 +33,7 @@ setup: ## Install everything: Python packages, Java (Debian, as root), jars
 test: ## Every test, against real services of its own; ARGS="-k name" selects
 	@scripts/setup.sh dev
 	@$(STACK) setup
-	@$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses 2 --no-loadscope-reorder $(ARGS)
 
 lint: ## Linters and types
 	@scripts/setup.sh dev

@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg import sql
+from xdist.scheduler import LoadScopeScheduling
 
 from include.local_stack import jars as stack_jars
 from include.local_stack.kafka import Kafka
@@ -29,6 +30,8 @@ os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT_ROOT / "dags")
 os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT_ROOT / "plugins")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
+# Folders whose tests share one stack.
+_SHARED_STACKS = ("tests/end_to_end/",)
 PARTITIONS = 4
 _PASSWORD = "antenna-test-password"
 _numbers = itertools.count(1)
@@ -77,6 +80,21 @@ class TestPostgres(Postgres):
     @property
     def jdbc_uri(self) -> str:
         return self.database("antenna").jdbc_uri
+
+
+class _OneWorkerPerStack(LoadScopeScheduling):  # type: ignore[misc]
+    """Workers take files, and a folder that shares a stack as a whole.
+
+    xdist's own loadgroup needs an attribute that pytest 9.2 no longer has, and does nothing there.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return next((folder for folder in _SHARED_STACKS if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _OneWorkerPerStack(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,6 @@ from include.local_stack.stack import Stack
 from tests.browsers import Watch, chromium
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share the stack run in one worker."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("end_to_end"))
-
-
 @dataclass(frozen=True)
 class RunningStack:
     """`env` is what stack.env says, `process_env` the environment that the stack's processes run in."""
