@@ -32,7 +32,8 @@ def traffic(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> It
     with Ledger(tmp_path_factory.mktemp("ledger") / "ledger", create=True) as ledger:
         for hour in (START, START + timedelta(hours=1)):
             send_minute(stack, ledger, hour)
-        wait_until_consumed(stack)
+        # The stack may have started a moment ago, and its first driver with it.
+        wait_until_consumed(stack, seconds=180)
         run_id = stack.airflow.trigger(DAG_ID, {"timestamp": START.isoformat()})
         assert stack.airflow.wait_for_run(DAG_ID, run_id, timeout=120) == "success"
         yield ledger
@@ -289,8 +290,8 @@ def test_postgresql_down_and_back(stack: RunningStack, traffic: Ledger, page: Pa
         supervisor.start_program("postgres")
     expect(frame.get_by_role("alert")).to_be_hidden(timeout=60_000)
     expect(frame.get_by_role("radio", name="App", exact=True)).to_be_checked()
-    # Airflow's scheduler ends when its database goes away, but first waits for its tasks, and the stream has no
-    # end: it has to be killed, and supervisord starts it again.
+    # Airflow's scheduler ends when its database goes away, but first waits for its tasks, and the stream has
+    # no end: it has to be killed, and supervisord starts it again.
     os.kill(supervisor.states()["scheduler"].pid, signal.SIGKILL)
     wait_until(lambda: all_healthy(stack), 120, "Airflow is well again")
 
