@@ -11,8 +11,6 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 from include.local_stack.settings import PROJECT_ROOT
 
 SCREENSHOTS = PROJECT_ROOT / "artifacts" / "screenshots"
-# A reader whose time is not UTC.
-TIME_ZONE = "Europe/Madrid"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from include.local_stack.environment import stack_environment
 from include.local_stack.progress import Steps
 from include.local_stack.settings import Settings, free_port, read_stack_env
 from include.local_stack.stack import Stack
-from tests.browsers import TIME_ZONE, Watch, chromium
+from tests.browsers import Watch, chromium
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def viewer_page(stack: RunningStack, browser: Browser) -> Iterator[Page]:
 def logged_in(stack: RunningStack, browser: Browser, user: str, password: str) -> Iterator[Page]:
     """A page after the login form. At the end nothing may have failed, and no other host been asked."""
     url = stack.env["AIRFLOW_URL"]
+    # Airflow's forms take the browser's own time.
     context = browser.new_context(
-        base_url=url, viewport={"width": 1280, "height": 900}, timezone_id=TIME_ZONE, accept_downloads=True
+        base_url=url, viewport={"width": 1280, "height": 900}, timezone_id="UTC", accept_downloads=True
     )
     context.set_default_timeout(20_000)
     watch = Watch(context, url)

@@ -133,7 +133,9 @@ def _width(connection: psycopg.Connection, selection: Selection) -> int:
     """About how many ids a window of the range holds."""
     parameters = selection.parameters()
     stride = max(1, selection.windows // WIDTH_SAMPLES)
-    numbers = range(0, selection.windows, stride)
+    # The newest too: ids become more over time, and the very newest may not be computed yet.
+    newest = range(max(0, selection.windows - 3), selection.windows)
+    numbers = {*range(0, selection.windows, stride), *newest}
     (row,) = fetch(
         connection,
         "usage_width",

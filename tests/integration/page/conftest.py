@@ -17,11 +17,13 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from include.local_stack.settings import free_port
 from include.provisioner.reader import grant_reader
-from tests.browsers import TIME_ZONE, Watch, chromium
+from tests.browsers import Watch, chromium
 from tests.conftest import Database
 from tests.integration.conftest import READER_ROLE
 
 HOUR = timedelta(hours=1)
+# Of a reader whose time is not UTC.
+TIME_ZONE = "Europe/Madrid"
 # Role -> a client that is logged in with it.
 LogIn = Callable[[str], TestClient]
 

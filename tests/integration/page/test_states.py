@@ -140,6 +140,15 @@ def test_a_database_that_goes_away_and_comes_back(
     expect(page.get_by_role("radio", name="App")).to_be_checked()
 
 
+def test_an_airflow_that_hangs_is_told(open_page: OpenPage, busy: psycopg.Connection) -> None:
+    page = open_page()
+    expect(page.locator("#verdict")).to_contain_text("running")
+    # Asked, but never answered.
+    page.route("**/data/health?*", lambda route: None)
+    expect(page.get_by_role("alert")).to_contain_text("Airflow does not answer", timeout=30_000)
+    expect(page.locator("#verdict")).to_contain_text("unknown")
+
+
 @pytest.mark.parametrize(
     ("change", "word", "next_step"),
     [

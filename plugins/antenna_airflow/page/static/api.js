@@ -8,10 +8,12 @@ export class Problem extends Error {
   }
 }
 
+// A database that hangs makes Airflow hang: nobody shall look at a page that only seems to be live.
+const ANSWER_MS = 15000;
 const AWAY = {
   kind: "airflow",
   title: "Airflow does not answer",
-  advice: "Look whether its API server runs. This page goes on by itself.",
+  advice: "Look whether its API server and PostgreSQL run. This page goes on by itself.",
 };
 const BROKEN = {
   kind: "airflow_database",
@@ -29,7 +31,8 @@ const LOGGED_OUT = {
 async function request(address, options) {
   let answer;
   try {
-    answer = await fetch(address, { credentials: "same-origin", ...options });
+    const signal = AbortSignal.timeout(ANSWER_MS);
+    answer = await fetch(address, { credentials: "same-origin", signal, ...options });
   } catch (error) {
     throw new Problem({ ...AWAY, detail: String(error.message) });
   }
