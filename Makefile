@@ -51,10 +51,10 @@ drill: ## Seeded fault drills, as root: SEEDS=25; SEED=17 ONLY=name replays; ALL
 		--seeds $(or $(SEED),1-$(or $(SEEDS),1)) $(if $(ONLY),-k "$(ONLY)") \
 		$(if $(filter 1,$(ALL)),--all-drills) $(if $(filter 1,$(RESUME)),--resume) $(ARGS)
 
-soak: ## Steady traffic into a stack of its own, and what grows: MINUTES=120 EVENTS_PER_SECOND=500
+soak: ## Steady traffic into a stack of its own, and what grows: MINUTES=120 EVENTS_PER_SECOND=200
 	@scripts/setup.sh dev
 	@$(STACK) setup
-	@$(PYTHON) -m tests.drills.soak --minutes $(or $(MINUTES),120) --events-per-second $(or $(EVENTS_PER_SECOND),500)
+	@$(PYTHON) -m tests.drills.soak --minutes $(or $(MINUTES),120) --events-per-second $(or $(EVENTS_PER_SECOND),200)
 
 lint: ## Linters and types
 	@scripts/setup.sh dev

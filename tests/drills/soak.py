@@ -57,7 +57,7 @@ def main() -> int:
     """Run the soak; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=120)
-    parser.add_argument("--events-per-second", type=float, default=500)
+    parser.add_argument("--events-per-second", type=float, default=200)
     options = parser.parse_args()
     folder = PROJECT_ROOT / "artifacts" / "soak"
     shutil.rmtree(folder, ignore_errors=True)
