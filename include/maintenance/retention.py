@@ -194,6 +194,7 @@ def _remove_history(session: MaintenanceSession, before: datetime, report: Reten
         accepted, rejected = (sum(row[column] for row in removed) for column in (0, 1))
         connection.execute(_ADD_REMOVED, ("history", accepted, rejected))
         connection.execute("DELETE FROM ops.lost_offsets WHERE acknowledged_at < %s", (before,))
+        connection.execute("DELETE FROM ops.stream_lag WHERE minute < %s", (before,))
     report.micro_batches += len(removed)
 
 

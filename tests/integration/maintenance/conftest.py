@@ -200,7 +200,7 @@ class Metering:
         }
 
     def run_and_die(self, action: str, module: str, owner: str, method: str, when: str) -> None:
-        """Run code in a child that is killed before, halfway through or after a method's first call.
+        """Run code in a child that is killed before, halfway through or after a method's first real call.
 
         Returns when PostgreSQL has noticed.
         """

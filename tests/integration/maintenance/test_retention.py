@@ -168,12 +168,16 @@ def test_old_history_goes_except_what_is_needed(metering: Metering) -> None:
         "('devices', 0, 0, 1, now() - INTERVAL '3 days'), ('devices', 1, 0, 1, NULL), "
         "('devices', 2, 0, 1, now())"
     )
+    metering.query(
+        "INSERT INTO ops.stream_lag VALUES ('devices', now() - INTERVAL '3 days', 1), ('devices', now(), 2)"
+    )
     # Every row but the newest, of an empty micro-batch, has a file.
     assert retain(metering, history=2).micro_batches == 0
     retain(metering, events=1, rejected=1)
     assert retain(metering, history=2).micro_batches == 4
     assert len(metering.query("SELECT 1 FROM ops.micro_batches")) == 1
     assert metering.query("SELECT partition FROM ops.lost_offsets ORDER BY 1") == [(1,), (2,)]
+    assert metering.query("SELECT lag FROM ops.stream_lag") == [(2,)]
     removed = "SELECT removed_from, accepted, rejected FROM ops.removed_records ORDER BY 1"
     assert metering.query(removed) == [("events", 20, 0), ("history", 20, 12), ("rejected", 0, 12)]
     assert differences(metering) == []
