@@ -471,7 +471,7 @@ def test_rejected_records_by_reason_and_the_newest_of_them(
             for n in range(3)
         ]
         table = pa.Table.from_pylist(records, schema=REJECTED_FILE_SCHEMA)
-        file = storage.stage(table, REJECTED, int(this_hour.timestamp()), 7, {1: (0, 3)}, 0)
+        file = storage.stage([table], REJECTED, int(this_hour.timestamp()), 7, {1: (0, 3)}, 0)
         storage.publish([file])
         connection.execute(
             "INSERT INTO ops.archive_files VALUES (%s, 'rejected', %s, 3, 0, 1, '{}', %s)",

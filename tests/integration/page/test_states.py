@@ -74,7 +74,7 @@ def busy(
     table = pa.Table.from_pylist(
         [{**record, "detail": "", "value": HTML.encode()}], schema=REJECTED_FILE_SCHEMA
     )
-    file = storage.stage(table, REJECTED, int(this_hour.timestamp()), 7, {0: (7, 7)}, 0)
+    file = storage.stage([table], REJECTED, int(this_hour.timestamp()), 7, {0: (7, 7)}, 0)
     storage.publish([file])
     quiet.execute(
         "INSERT INTO ops.archive_files VALUES (%s, 'rejected', %s, 1, 0, 1, '{}', %s)",
