@@ -6,8 +6,10 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
+import psycopg
 
 from include.local_stack import processes
 from include.local_stack.airflow_client import AirflowClient
@@ -116,6 +118,17 @@ class AirflowStack(System):
             self.airflow.task_log(STREAM, run_id, "run_stream", number)
             for number in range(1, task["try_number"] + 1)
         )
+
+    def ask_airflow(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a query of Airflow's own database."""
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=self.settings.db_port,
+            dbname="airflow",
+            user="airflow",
+            password=self.settings.load_secrets().airflow_db_password,
+        ) as connection:
+            return connection.execute(statement.encode()).fetchall()
 
     def pid_of(self, program: str) -> int:
         """The process of a supervised program."""

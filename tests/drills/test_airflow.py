@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from random import Random
 
+import psutil
 import pytest
 
 from include.local_stack import processes
@@ -21,6 +22,12 @@ GONE_SECONDS = 25
 HANG_SECONDS = 75
 # A worker that dies is missed after a minute, a scheduler after 15 s.
 REPLACED_SECONDS = 150
+RUNS_ARE_LOCKED = """
+SELECT 1
+FROM pg_locks
+INNER JOIN pg_stat_activity USING (pid)
+WHERE relation = 'dag_run'::regclass AND mode = 'RowShareLock' AND state = 'idle in transaction'
+"""
 
 
 def kill_driver(stack: AirflowStack, driver: AirflowDriver) -> None:
@@ -37,6 +44,21 @@ def kill_worker(stack: AirflowStack, driver: AirflowDriver) -> None:
 
 def kill_scheduler(stack: AirflowStack, driver: AirflowDriver) -> None:
     os.kill(stack.pid_of("scheduler"), signal.SIGKILL)
+
+
+def kill_scheduler_in_a_transaction(stack: AirflowStack, driver: AirflowDriver) -> None:
+    """While it has runs locked, so that the next scheduler must not wait for its connection to end."""
+    scheduler = psutil.Process(stack.pid_of("scheduler"))
+
+    def caught() -> bool:
+        scheduler.suspend()
+        if stack.ask_airflow(RUNS_ARE_LOCKED):
+            return True
+        scheduler.resume()
+        return False
+
+    stack.wait(caught, 60, "the scheduler has runs locked")
+    scheduler.kill()
 
 
 def mark_failed(stack: AirflowStack, driver: AirflowDriver) -> None:
@@ -63,6 +85,7 @@ ACTS = {
         kill_task,
         kill_worker,
         kill_scheduler,
+        kill_scheduler_in_a_transaction,
         mark_failed,
         mark_success,
         clear,
