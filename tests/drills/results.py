@@ -16,6 +16,8 @@ from .system import System, WrongRowsError
 
 RESULTS = PROJECT_ROOT / "artifacts" / "drills.jsonl"
 RECOVERY_SECONDS = 30
+# The median of fewer says nothing.
+ENOUGH_TRIALS = 3
 
 
 class Trial:
@@ -122,7 +124,7 @@ def _seconds(trials: list[dict[str, Any]]) -> list[float]:
 def _too_slow(results: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
     for drill, trials in _by_drill(results).items():
         seconds = _seconds(trials)
-        if seconds and statistics.median(seconds) > RECOVERY_SECONDS:
+        if len(seconds) >= ENOUGH_TRIALS and statistics.median(seconds) > RECOVERY_SECONDS:
             yield drill, statistics.median(seconds)
 
 

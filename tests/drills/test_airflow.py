@@ -203,9 +203,12 @@ RESTARTS: dict[str, Callable[[AirflowStack], None]] = {
 def test_whole_stack(stack: AirflowStack, trial: Trial, luck: Random, act: str) -> None:
     """Everything is stopped in order, or killed at once; `make run` goes on where it was."""
     pause = luck.uniform(0, 5)
-    trial.choose(pause=pause)
     time.sleep(pause)
-    # The devices go on sending to a broker that is away, and it takes their records when it is back.
+    driver = AirflowDriver(stack)
+    # The devices go on sending to a broker that is away; their client takes a while to find it again.
     RESTARTS[act](stack)
-    trial.recover(time.time())
+    healthy, sent = time.time(), sum(stack.end_offsets().values())
+    stack.wait(lambda: sum(stack.end_offsets().values()) > sent, 90, "the devices send again")
+    trial.choose(pause=pause, devices_back=round(time.time() - healthy, 1))
+    trial.recover(healthy, after_epoch=driver.epoch)
     trial.check()
