@@ -51,7 +51,7 @@ def test_wrong_password(jobs: Any) -> None:
 
 def test_table_missing(jobs: Any) -> None:
     with jobs.database.connect() as connection:
-        connection.execute("DROP TABLE bytes")
+        connection.execute("DROP TABLE bytes CASCADE")
     line = run_without_spark(jobs)
     assert "table bytes does not exist: not provisioned yet; run the DAG provision_schema first" in line
 
