@@ -54,9 +54,9 @@ class AirflowStack(System):
         return cls(settings, _run(settings), batch)
 
     def make(self, target: str) -> subprocess.CompletedProcess[str]:
-        """`make` with a target that ends, for this stack."""
+        """What `make` runs for a target, once everything is installed."""
         return subprocess.run(
-            ["make", "--silent", target],
+            [sys.executable, "-m", "include.local_stack", target],
             cwd=PROJECT_ROOT,
             env=_environment(self.settings),
             capture_output=True,
