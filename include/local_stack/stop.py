@@ -56,7 +56,7 @@ def _is_stopping(supervisor: Supervisor, name: str) -> bool:
 def _stop_the_rest(home: Path) -> int:
     """What remains when there is no supervisor (any more), in the same order."""
     # First whoever would start the others again.
-    processes.send(_with_words(home, "supervisord"), signal.SIGKILL)
+    _end(_with_words(home, "supervisord"), signal.SIGKILL, 10)
     _end(_with_words(home, "include.simulator", "antenna_streaming_job.py"), signal.SIGTERM, 10)
     _end(_with_words(home, "airflow", "antenna_batch_job.py", "pyspark"), signal.SIGTERM, 15)
     _end(_with_words(home, "kafka.Kafka"), signal.SIGTERM, 30)
