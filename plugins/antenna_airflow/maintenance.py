@@ -1,8 +1,8 @@
 """What the tasks of the DAGs maintenance and replay_rejected do."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -96,10 +96,8 @@ def replay(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _session() -> Iterator[MaintenanceSession]:
-    with MaintenanceSession.open(antenna_db_conninfo(), Variable.get("antenna_storage")) as session:
-        yield session
+def _session() -> AbstractContextManager[MaintenanceSession]:
+    return MaintenanceSession.open(antenna_db_conninfo(), Variable.get("antenna_storage"))
 
 
 def _max_lateness() -> int | None:
