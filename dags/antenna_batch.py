@@ -43,13 +43,12 @@ which computes the hour that contains that instant (16:00-17:00 UTC), whatever t
 import os
 from datetime import datetime, timedelta
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, task
+from airflow.sdk import DAG, CronDataIntervalTimetable, TaskGroup, task
 
 from antenna_airflow import assets
 from antenna_airflow.defaults import (
     CHECKS,
     DEFAULT_ARGS,
-    INSTANT_PATTERN,
     JDBC_URI,
     JDBC_USER,
     POSTGRES_CONNECTION,
@@ -60,6 +59,7 @@ from antenna_airflow.defaults import (
 )
 from antenna_airflow.operators.hour_check import HourCheckOperator
 from antenna_airflow.operators.spark_submit import AntennaSparkSubmitOperator
+from antenna_airflow.params import instant_param
 from antenna_airflow.sensors.hour_sealed import HourSealedSensor
 
 # Where this is set, the schedule also makes up for the hours since then in which Airflow was not running.
@@ -68,12 +68,8 @@ HOURS_AT_ONCE = int(os.environ.get("ANTENNA_BATCH_HOURS_AT_ONCE", "1"))
 
 HOUR = "{{ ti.xcom_pull(task_ids='choose_hour') }}"
 
-TIMESTAMP = Param(
-    None,
-    type=["null", "string"],
-    format="date-time",
-    pattern=INSTANT_PATTERN,
-    title="Hour to compute",
+TIMESTAMP = instant_param(
+    "Hour to compute",
     description_md=(
         "An instant in ISO 8601 **with its offset from UTC**: the hour that contains it is computed.\n\n"
         "* `2021-09-26T17:00:00+01:00` computes 16:00-17:00 UTC\n"

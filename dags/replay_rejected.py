@@ -30,21 +30,15 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, task
 
 from antenna_airflow import assets
-from antenna_airflow.defaults import DEFAULT_ARGS, INSTANT_PATTERN, Tag
+from antenna_airflow.defaults import DEFAULT_ARGS, Tag
+from antenna_airflow.params import instant_param
 from metering.reasons import REASONS
 
 
 def instant(title: str, description: str) -> Param:
     """An instant; empty: no bound."""
-    return Param(
-        None,
-        type=["null", "string"],
-        format="date-time",
-        pattern=INSTANT_PATTERN,
-        title=title,
-        description_md=(
-            f"{description} ISO 8601 **with its offset from UTC**: `2026-11-24T16:00:00Z`. Empty: all."
-        ),
+    return instant_param(
+        title, f"{description} ISO 8601 **with its offset from UTC**: `2026-11-24T16:00:00Z`. Empty: all."
     )
 
 

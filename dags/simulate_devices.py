@@ -23,7 +23,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, task
 
 from antenna_airflow import assets
-from antenna_airflow.defaults import DEFAULT_ARGS, INSTANT_PATTERN, KAFKA_CONNECTION, TOPIC, Tag
+from antenna_airflow.defaults import DEFAULT_ARGS, KAFKA_CONNECTION, TOPIC, Tag
+from antenna_airflow.params import instant_param
 
 MAX_MINUTES = 10_080
 
@@ -67,12 +68,8 @@ PARAMS = {
         title="Seed",
         description="The same seed, start and sizes give the same events.",
     ),
-    "start": Param(
-        None,
-        type=["null", "string"],
-        format="date-time",
-        pattern=INSTANT_PATTERN,
-        title="Start",
+    "start": instant_param(
+        "Start",
         description_md=(
             "First event time, ISO 8601 **with its offset from UTC**, in the past: `2026-11-24T16:00:00Z`. "
             "Empty: now, in real time."

@@ -22,9 +22,6 @@ TOPIC = "devices"
 # How long after an hour's end its events may still be on their way before the hour is sealed.
 SEAL_GRACE_SECONDS = 120
 
-# An instant in ISO 8601 with its offset from UTC.
-INSTANT_PATTERN = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?([Zz]|[+-]\d{2}(:?\d{2})?)$"
-
 JDBC_URI = (
     "jdbc:postgresql://{{ conn.postgres_antenna.host }}:{{ conn.postgres_antenna.port or 5432 }}"
     "/{{ conn.postgres_antenna.schema }}"
