@@ -6,11 +6,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from include.local_stack.settings import PROJECT_ROOT
 
 SCREENSHOTS = PROJECT_ROOT / "artifacts" / "screenshots"
+# How long a page may take to show what is expected on a machine with other work: it asks every few seconds.
+PATIENCE_MS = 30_000
 
 
 @contextmanager
@@ -18,6 +28,7 @@ def chromium() -> Iterator[Browser]:
     """Debian's headless Chromium."""
     program = shutil.which("chromium")
     assert program is not None, "make setup installs it"
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         # Chromium refuses its sandbox to root, as which tests run in containers.
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])

@@ -27,6 +27,7 @@ def stack_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
         # Processes that change their title leave the environment readable, so that they can be found.
         "SPT_NOENV": "1",
         "ANTENNA_HOME": str(settings.home),
+        **{name: str(port) for name, port in settings.ports().items()},
         "ANTENNA_STORAGE": str(settings.storage),
         "ANTENNA_BATCH_START": batch_start(settings).isoformat(),
         "SPARK_CONF_DIR": str(write_spark_conf(settings.home / "spark-conf", settings.jars)),

@@ -19,6 +19,7 @@ AIRFLOW_PROGRAMS = {
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
+SCHEDULER_WATCH = "scheduler-watch"
 SIMULATED_TRAFFIC = {
     "--events-per-second": "100",
     "--broken-share": "0.002",
@@ -54,6 +55,7 @@ def programs(settings: Settings, kafka: Kafka, postgres: Postgres) -> list[Progr
             )
             for name, words in AIRFLOW_PROGRAMS.items()
         ),
+        Program(SCHEDULER_WATCH, [sys.executable, "-m", "include.local_stack.scheduler_watch"]),
         Program("simulator", _simulator_command(settings), stop_seconds=60),
     ]
 

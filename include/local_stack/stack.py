@@ -12,6 +12,7 @@ from include.local_stack.airflow_client import AirflowClient
 from include.local_stack.environment import batch_start, stack_environment
 from include.local_stack.programs import (
     AIRFLOW_PROGRAMS,
+    SCHEDULER_WATCH,
     kafka_service,
     postgres_service,
     prepare_airflow,
@@ -75,7 +76,7 @@ class Stack:
             prepare_databases(postgres, self.secrets)
         with step("Airflow's database"):
             prepare_airflow(settings, self.secrets, environment)
-        for name in AIRFLOW_PROGRAMS:
+        for name in (*AIRFLOW_PROGRAMS, SCHEDULER_WATCH):
             self.supervisor.start_program(name)
         with step("Kafka answers"):
             kafka.wait_until_ready()

@@ -33,7 +33,8 @@ def stop_stack(settings: Settings) -> int:
 
 
 def _stop_supervised(supervisor: Supervisor, home: Path) -> None:
-    supervisor.stop_program("simulator")
+    for name in ("scheduler-watch", "simulator"):
+        supervisor.stop_program(name)
     # Asked to stop, the scheduler starts nothing more and waits for its tasks. So they are ended next, while
     # the API server is there to hear how they ended: the next start finds no task that seems to run.
     supervisor.stop_program("scheduler", wait=False)

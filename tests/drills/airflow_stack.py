@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ import psycopg
 
 from include.local_stack import processes
 from include.local_stack.airflow_client import AirflowClient
-from include.local_stack.settings import PROJECT_ROOT, TOPIC, Settings, free_port, read_stack_env
+from include.local_stack.settings import (
+    PROJECT_ROOT,
+    TOPIC,
+    Settings,
+    StackError,
+    free_port,
+    read_stack_env,
+)
 from include.local_stack.status import read_status
 
 from .batch import BatchServer
@@ -94,6 +102,19 @@ class AirflowStack(System):
     def describe(self) -> str:
         health = read_status(self.settings).stream
         return f"the stream is {health.word}: {health.why}"
+
+    def airflow_is_healthy(self) -> bool:
+        """Whether scheduler, triggerer and DAG processor give signs of life."""
+        try:
+            return set(self.airflow.component_health().values()) == {"healthy"}
+        except StackError:
+            return False
+
+    def postgres_answers(self) -> bool:
+        """Whether the server accepts connections."""
+        with suppress(psycopg.OperationalError):
+            return bool(self.query("SELECT 1"))
+        return False
 
     def newest_run(self) -> str:
         """The run that holds the stream."""

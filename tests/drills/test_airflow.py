@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from include.local_stack import processes
+from include.local_stack.supervision import Supervisor
 
 from .airflow_stack import STREAM, AirflowDriver, AirflowStack
 from .events import event
@@ -127,6 +128,23 @@ def test_paused_stream(stack: AirflowStack, trial: Trial, luck: Random, act: str
     finally:
         stack.airflow.unpause(STREAM)
     trial.recover(time.time())
+    trial.check()
+
+
+@pytest.mark.parametrize("away", ["seconds", "a_minute"])
+def test_postgres_away(stack: AirflowStack, trial: Trial, luck: Random, away: str) -> None:
+    """Airflow's database is on this server too; its scheduler hangs when it comes back, and is replaced."""
+    seconds = luck.uniform(3, 20) if away == "seconds" else luck.uniform(45, 60)
+    trial.choose(seconds=seconds)
+    supervisor = Supervisor(stack.settings)
+    supervisor.stop_program("postgres")
+    time.sleep(seconds)
+    supervisor.start_program("postgres")
+    stack.wait(stack.postgres_answers, 30, "PostgreSQL answers")
+    trial.recover(time.time())
+    stack.wait(stack.airflow_is_healthy, 150, "every part of Airflow is healthy")
+    run_id = stack.airflow.trigger("antenna_batch", {"timestamp": "2021-01-01T00:00:00Z"})
+    assert stack.airflow.wait_for_run("antenna_batch", run_id, timeout=180) == "success"
     trial.check()
 
 

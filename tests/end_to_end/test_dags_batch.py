@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from antenna_airflow.defaults import QUERIES
 from include.local_stack.settings import PROJECT_ROOT, StackError
@@ -150,6 +150,7 @@ def test_backfill_clicked_in_the_browser(
         page.get_by_placeholder("YYYY/MM/DD").fill(hour.strftime("%Y/%m/%d"))
         page.get_by_placeholder("HH:mm").fill(hour.strftime("%H:%M"))
         page.keyboard.press("Escape")
+        expect(page.get_by_placeholder("YYYY/MM/DD")).to_have_count(0)
     form.get_by_role("button", name="Run Backfill").click()
     wait_for_backfill(stack, hours)
     assert differences(stack, ledger, hours) == []

@@ -298,9 +298,6 @@ def test_postgresql_down_and_back(stack: RunningStack, traffic: Ledger, page: Pa
         supervisor.start_program("postgres")
     expect(frame.get_by_role("alert")).to_be_hidden(timeout=60_000)
     expect(frame.get_by_role("radio", name="App", exact=True)).to_be_checked()
-    # Airflow's scheduler ends when its database goes away, but first waits for its tasks, and the stream has
-    # no end: it has to be killed, and supervisord starts it again.
-    os.kill(supervisor.states()["scheduler"].pid, signal.SIGKILL)
     wait_until(lambda: all_healthy(stack), 120, "Airflow is well again")
 
 

@@ -79,19 +79,17 @@ Chosen = Annotated[Selection, Depends(Selection.chosen)]
 def usage(selection: Chosen, top: Annotated[int, Query(ge=1, le=20)] = 8) -> Usage:
     """The `top` largest ids over time."""
     with reading() as connection:
-        width = _width(connection, selection)
-        stride = max(1, -(-selection.windows * width // RANKED_ROWS))
         rows = fetch(
             connection,
             "usage",
             **selection.parameters(),
             bucket_seconds=int(selection.bucket.total_seconds()),
-            # More than the range holds would rank by no window at all.
-            stride=min(stride, selection.windows),
+            width=_width(connection, selection),
+            ranked_rows=RANKED_ROWS,
             top=top,
         )
         labels = _labels(connection, selection, rows)
-    return _arranged(selection, rows, labels, min(stride, selection.windows))
+    return _arranged(selection, rows, labels)
 
 
 @router.get("/data/usage.csv")
@@ -156,7 +154,7 @@ def _labels(
     return {row["id"]: row["label"] for row in fetch(connection, "user_names", ids=ids)}
 
 
-def _arranged(selection: Selection, rows: list[dict[str, Any]], labels: dict[str, str], stride: int) -> Usage:
+def _arranged(selection: Selection, rows: list[dict[str, Any]], labels: dict[str, str]) -> Usage:
     end = selection.last + selection.window
     count = (end - selection.first) // selection.bucket
     buckets = [selection.first + number * selection.bucket for number in range(count)]
@@ -182,5 +180,5 @@ def _arranged(selection: Selection, rows: list[dict[str, Any]], labels: dict[str
         others=[whole - part for whole, part in zip(total, shown, strict=True)],
         total=total,
         ids=rows[0]["ids"] if rows else 0,
-        ranked_by_every=stride,
+        ranked_by_every=rows[0]["stride"] if rows else 1,
     )

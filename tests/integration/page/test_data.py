@@ -277,6 +277,28 @@ def test_many_ids_are_ranked_by_some_of_the_windows(
     assert sum(found["total"]) == sum(series["total"] for series in found["series"])
 
 
+@pytest.mark.parametrize("minutes", range(0, 60, 5))
+def test_what_is_ranked_has_figures(
+    viewer: TestClient,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    this_hour: datetime,
+    minutes: int,
+) -> None:
+    """Wherever in the range the only window with figures lies, its ids are found."""
+    monkeypatch.setattr("antenna_airflow.page.usage.RANKED_ROWS", 4)
+    at = this_hour - HOUR + timedelta(minutes=minutes)
+    connection.execute(
+        "INSERT INTO bytes SELECT %s, 'device-' || n, n, 'user_total_bytes' FROM generate_series(1, 4) AS n",
+        (at,),
+    )
+    connection.execute("INSERT INTO bytes VALUES (%s, 'SKYPE', 10, 'app_total_bytes')", (at,))
+    start, end = (this_hour - HOUR).isoformat(), this_hour.isoformat()
+    found = get(viewer, "usage", by="user", step="5min", start=start, end=end)
+    assert [series["total"] for series in found["series"]] == [4, 3, 2, 1]
+    assert (found["ids"], found["ranked_by_every"]) == (4, 1)
+
+
 def test_an_empty_database(viewer: TestClient, this_hour: datetime) -> None:
     health = get(viewer, "health")
     assert (health["word"], health["figures"]) == ("stopped", None)

@@ -18,7 +18,10 @@ from include.local_stack.supervision import Program, Supervisor
 
 SLEEPER = "import time; print('100% awake', flush=True); time.sleep(600)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-STACK_PROGRAMS = ("simulator", "scheduler", "triggerer", "dag-processor", "api-server", "kafka", "postgres")
+STACK_PROGRAMS = (
+    *("scheduler-watch", "simulator", "scheduler", "triggerer", "dag-processor", "api-server"),
+    *("kafka", "postgres"),
+)
 
 
 def program(name: str, code: str = SLEEPER, stop_seconds: int = 20) -> Program:
