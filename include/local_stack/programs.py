@@ -68,7 +68,7 @@ def prepare_databases(postgres: Postgres, secrets: Secrets) -> None:
     with postgres.connect_as_superuser() as connection:
         # A scheduler that is killed inside a transaction leaves its connection to its workers, which keep it
         # open and with it the locks: the next scheduler would pass over the locked run without a word.
-        connection.execute("ALTER ROLE airflow SET idle_in_transaction_session_timeout = '60s'")
+        connection.execute("ALTER ROLE airflow SET idle_in_transaction_session_timeout = '30s'")
 
 
 def prepare_airflow(settings: Settings, secrets: Secrets, environment: dict[str, str]) -> None:
