@@ -20,6 +20,7 @@ from include.local_stack.postgres import Postgres
 from include.local_stack.service import Service
 from include.local_stack.settings import PROJECT_ROOT, free_port
 from include.provisioner.schema import apply_migrations
+from tests.object_store import ObjectStore
 
 # Airflow takes these when it is first imported: no test touches the Airflow of whoever runs it.
 _AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="antenna-test-airflow-")
@@ -125,6 +126,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPostgres]
     for service in _running(TestPostgres(folder, free_port(), _PASSWORD, folder / "postgres.log")):
         service.ensure_database("antenna", _PASSWORD)
         yield service
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3 server; a process finds it by its `environment`."""
+    store = ObjectStore()
+    yield store
+    store.stop()
 
 
 def _running(service: ServiceT) -> Iterator[ServiceT]:

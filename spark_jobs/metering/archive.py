@@ -1,9 +1,10 @@
 """The archive: Parquet files by event hour, first staged, then published under their final names.
 
 A file is staged by an executor outside the folders that people read, and moved to its final name by
-the driver in the transaction that records it in the manifest (``ops.archive_files``). On object
-stores a move is a copy and a delete, so the final object appears whole there too. Names carry the
-epoch of the driver, or 0 for maintenance, and never collide.
+the driver in the transaction that records it in the manifest (``ops.archive_files``): that transaction is
+the committer, and a file that it does not name is a leftover. So nothing depends on a move being atomic. On
+object stores it is a copy, by which the final object appears whole, and a delete. Names carry the epoch of
+the driver, or 0 for maintenance, and never collide.
 """
 
 import hashlib
@@ -49,6 +50,11 @@ REJECTED_FILE_SCHEMA: Final = pa.schema(
         ("detail", pa.string()),
         ("value", pa.binary()),
     ]
+)
+PERMISSION_HINT: Final = "give a folder that this user may write to, or change its permissions"
+CREDENTIALS_HINT: Final = (
+    "the bucket must exist, and the credentials that the environment gives (AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or those of the machine) must allow to put, get, list and delete objects"
 )
 SCHEMAS: Final = {EVENTS: EVENT_FILE_SCHEMA, REJECTED: REJECTED_FILE_SCHEMA}
 
@@ -117,6 +123,8 @@ class Storage:
                 f"storage path {storage_path!r} cannot be opened: {error}; "
                 "give a folder, or a URI such as s3a://bucket/folder or gs://bucket/folder"
             ) from error
+        # An object store would get an empty object for each folder.
+        self._makes_folders = not isinstance(self.filesystem, pafs.S3FileSystem | pafs.GcsFileSystem)
 
     def full(self, path: str) -> str:
         """The path within the file system of a path relative to the storage path."""
@@ -126,14 +134,14 @@ class Storage:
         """Raises StorageError unless a file can be created below the storage path."""
         probe = posixpath.join(STAGING, f"probe-{uuid.uuid4().hex}")
         try:
-            self.filesystem.create_dir(self.full(STAGING), recursive=True)
+            self._make_folder(STAGING)
             with self.filesystem.open_output_stream(self.full(probe)) as stream:
                 stream.write(b"probe")
             self.filesystem.delete_file(self.full(probe))
         except OSError as error:
             raise StorageError(
                 f"storage path {self.storage_path!r} is not writable: {error}; "
-                "give a folder that this user may write to, or change its permissions"
+                f"{PERMISSION_HINT if self._makes_folders else CREDENTIALS_HINT}"
             ) from error
 
     def stage(
@@ -153,7 +161,7 @@ class Storage:
         name = f"e{epoch}-{span}-{uuid.uuid4().hex[:12]}.parquet"
         staging_folder = posixpath.join(STAGING, f"epoch={epoch}")
         staging_path = posixpath.join(staging_folder, name)
-        self.filesystem.create_dir(self.full(staging_folder), recursive=True)
+        self._make_folder(staging_folder)
         try:
             rows, sha256 = self._write(staging_path, tables, SCHEMAS[kind])
         except Exception:
@@ -182,7 +190,7 @@ class Storage:
         folders = set()
         for file in files:
             folder = posixpath.dirname(file.path)
-            self.filesystem.create_dir(self.full(folder), recursive=True)
+            self._make_folder(folder)
             if self.exists(file.staging_path):
                 self.filesystem.move(self.full(file.staging_path), self.full(file.path))
                 folders |= set(_with_parents(folder))
@@ -262,6 +270,10 @@ class Storage:
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
         return bool(self.filesystem.get_file_info(self.full(path)).type == pafs.FileType.File)
+
+    def _make_folder(self, path: str) -> None:
+        if self._makes_folders:
+            self.filesystem.create_dir(self.full(path), recursive=True)
 
     def _flush_to_disk(self, path: str) -> None:
         # The manifest row must not outlive a file, or its name in a folder, that was only in the page

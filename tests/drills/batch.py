@@ -25,9 +25,10 @@ class BatchResult(NamedTuple):
 class BatchServer:
     """Starts at the first run, and again after it was killed. `folder` keeps its log."""
 
-    def __init__(self, folder: Path, spark_conf_dir: Path) -> None:
+    def __init__(self, folder: Path, spark_conf_dir: Path, environment: dict[str, str] | None = None) -> None:
         self._folder = folder
         self._spark_conf_dir = spark_conf_dir
+        self._environment = environment or {}
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, arguments: list[str], **fault: Any) -> BatchResult:
@@ -66,6 +67,7 @@ class BatchServer:
                     start_new_session=True,
                     env={
                         **base_environment(),
+                        **self._environment,
                         "SPARK_CONF_DIR": str(self._spark_conf_dir),
                         "PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell",
                         STACK_MARKER: str(self._folder),

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.object_store import Fault, ObjectStore
+
 from .airflow_stack import AirflowStack
 from .batch import BatchServer
 from .results import DrillReport, Trial, read_results, seeds_of
-from .rig import Rig, Servers, mixed_traffic
+from .rig import ObjectStoreRig, Rig, Servers, mixed_traffic
 
 TEST_SEED = 1
 # What a drill waits for has a limit of its own; the first one also starts the servers.
@@ -107,9 +109,11 @@ def full(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="package")
-def servers(jars: Path, spark_conf_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def servers(
+    jars: Path, spark_conf_dir: Path, object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
     """The servers of all drills."""
-    made = Servers(tmp_path_factory.mktemp("drills"), jars, spark_conf_dir)
+    made = Servers(tmp_path_factory.mktemp("drills"), jars, spark_conf_dir, object_store)
     try:
         made.start()
         yield made
@@ -120,8 +124,9 @@ def servers(jars: Path, spark_conf_dir: Path, tmp_path_factory: pytest.TempPathF
 class _Rigs:
     """The rig of the present seed; a fresh one after a drill that failed."""
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Servers, kind: type[Rig]) -> None:
         self._servers = servers
+        self._kind = kind
         self._rig: Rig | None = None
         self._seed = 0
 
@@ -129,7 +134,7 @@ class _Rigs:
         if self._rig is None or seed != self._seed or self._rig.retired or not self._rig.checked:
             self.close()
             self._servers.repair()
-            self._rig, self._seed = self._servers.new_rig(), seed
+            self._rig, self._seed = self._servers.new_rig(self._kind), seed
         return self._rig
 
     def close(self) -> None:
@@ -140,9 +145,29 @@ class _Rigs:
 
 @pytest.fixture(scope="package")
 def _rigs(servers: Servers) -> Iterator[_Rigs]:
-    made = _Rigs(servers)
+    made = _Rigs(servers, Rig)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def _object_store_rigs(servers: Servers) -> Iterator[_Rigs]:
+    made = _Rigs(servers, ObjectStoreRig)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def object_store_rig(
+    _object_store_rigs: _Rigs, seed: int, luck: Random, trial: Trial
+) -> Iterator[ObjectStoreRig]:
+    """As `rig`, with the archive in an object store that serves every request again after the drill."""
+    made = _object_store_rigs.get(seed)
+    assert isinstance(made, ObjectStoreRig)
+    trial.watch(made)
+    made.begin(luck)
+    yield made
+    made.servers.object_store.fault = lambda method, key: Fault.NONE
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The rig of most drills: bare spark-submit drivers, a broker and a PostgreSQL server that may be harmed."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from include.provisioner.schema import apply_migrations
 from include.provisioner.user_metadata import load_user_metadata
 from include.simulator.generator import Traffic
 from include.simulator.ledger import User
+from tests.object_store import ObjectStore
 
 from .batch import BatchServer
 from .disk import Disk
@@ -33,14 +35,15 @@ DRIVER = Path(__file__).with_name("faulty_driver.py")
 class Servers:
     """Kafka, PostgreSQL with its data on a small file system, and the batch job: once a session."""
 
-    def __init__(self, folder: Path, jars: Path, spark_conf_dir: Path) -> None:
+    def __init__(self, folder: Path, jars: Path, spark_conf_dir: Path, object_store: ObjectStore) -> None:
         self.folder = folder
         self.spark_conf_dir = spark_conf_dir
         self.kafka = Kafka(folder / "kafka", free_port(), jars, folder / "kafka.log")
         self.database_disk = Disk(folder / "postgres")
         log = folder / "postgres.log"
         self.postgres = Postgres(self.database_disk.folder, free_port(), PASSWORD, log)
-        self.batch = BatchServer(folder / "batch", spark_conf_dir)
+        self.object_store = object_store
+        self.batch = BatchServer(folder / "batch", spark_conf_dir, object_store.environment)
         self.other_batch = BatchServer(folder / "other-batch", spark_conf_dir)
         self._systems = 0
 
@@ -66,7 +69,7 @@ class Servers:
             server.stop()
         self.database_disk.unmount()
 
-    def new_rig(self) -> "Rig":
+    def new_rig(self, kind: type["Rig"]) -> "Rig":
         """A fresh topic, database, storage and driver."""
         self._systems += 1
         name = f"drill_{self._systems}"
@@ -74,7 +77,7 @@ class Servers:
         admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers})
         admin.create_topics([NewTopic(name, PARTITIONS, 1, config=config)])[name].result(30)
         self.postgres.ensure_database(name, PASSWORD)
-        return Rig(self, name)
+        return kind(self, name)
 
 
 class Rig(System):
@@ -100,7 +103,11 @@ class Rig(System):
         self.supervisor = Supervisor(self._start_driver)
         self.extra_arguments: list[str] = []
         self.retired = False
+        self._prepare()
         self.supervisor.start()
+
+    def _prepare(self) -> None:
+        """What another kind of rig does before its first driver starts."""
 
     @property
     def driver(self) -> Driver:
@@ -165,7 +172,7 @@ class Rig(System):
             *("--kafka-bootstrap-servers", self.bootstrap_servers, "--topic", self.topic),
             *("--jdbc-uri", f"jdbc:postgresql://127.0.0.1:{self.proxy.port}/{self.topic}"),
             *("--jdbc-user", self.topic, "--user-metadata-table", "user_metadata"),
-            *("--bytes-table", "bytes", "--storage-path", str(self.storage)),
+            *("--bytes-table", "bytes", "--storage-path", self.storage_path),
             *("--checkpoint-path", str(self.folder / checkpoint)),
             *("--trigger-interval", "500 milliseconds", "--max-lateness", str(YEAR_SECONDS)),
             *self.extra_arguments,
@@ -181,7 +188,22 @@ class Rig(System):
             "PYSPARK_DRIVER_PYTHON": sys.executable,
             "SPARK_CONF_DIR": str(self.servers.spark_conf_dir),
             "ANTENNA_DB_PASSWORD": PASSWORD,
+            **self.servers.object_store.environment,
         }
+
+
+class ObjectStoreRig(Rig):
+    """A rig whose archive is in an object store."""
+
+    def _prepare(self) -> None:
+        self.storage_path = self.servers.object_store.uri(self.topic)
+
+    def differences(self) -> list[str]:
+        """As of any system, on a copy of the objects."""
+        shutil.rmtree(self.storage / "copy", ignore_errors=True)
+        self.storage = self.disk.folder / "copy"
+        self.servers.object_store.download(self.topic, self.storage)
+        return super().differences()
 
 
 def mixed_traffic(luck: Random) -> Traffic:

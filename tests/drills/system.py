@@ -66,6 +66,8 @@ class System:
     ) -> None:
         self.folder = folder
         self.storage = storage
+        # What the jobs are told; the same folder, unless a rig says otherwise.
+        self.storage_path = str(storage)
         self.bootstrap_servers = bootstrap_servers
         self.topic = topic
         self.db_url = db_url
@@ -219,7 +221,7 @@ class System:
         password_file = self.folder / "password"
         password_file.write_text(str(info["password"]))
         return [
-            *("--timestamp", hour.astimezone(UTC).isoformat(), "--storage-path", str(self.storage)),
+            *("--timestamp", hour.astimezone(UTC).isoformat(), "--storage-path", self.storage_path),
             *("--jdbc-uri", f"jdbc:postgresql://{info['host']}:{info['port']}/{info['dbname']}"),
             *("--jdbc-user", str(info["user"]), "--jdbc-password-file", str(password_file)),
             *("--user-metadata-table", "user_metadata", "--bytes-hourly-table", "bytes_hourly"),

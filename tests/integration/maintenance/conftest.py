@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,10 +31,12 @@ from metering.executor_pass import PassPlan, executor_pass, merge_totals, unpack
 from metering.hour_store import HourStore
 from metering.hourly import file_totals, files_table
 from tests.conftest import Database
+from tests.object_store import ObjectStore
 
 HOUR = datetime(2023, 11, 14, 22, tzinfo=UTC)
 # When the records came to Kafka.
 CAME = datetime(2023, 11, 15, 6, 30, tzinfo=UTC)
+ARCHIVE = "maintenance"
 UNLIMITED = Limits(newest=2**62, oldest=None)
 BROKEN = (b"not json", b"[]", b'{"bytes": 1}')
 LATE_HOURS = (PROJECT_ROOT / "include" / "sql" / "queries" / "late_hours.sql").read_bytes()
@@ -79,6 +82,8 @@ class Metering:
 
     database: Database
     folder: Path
+    # Where the archive is, if not in the folder itself, which then holds the copy that is looked at.
+    object_store: ObjectStore | None = None
     topic: str = "devices"
     accepted: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
     rejected: list[tuple[int, int, bytes]] = field(default_factory=list)
@@ -86,8 +91,12 @@ class Metering:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
-        self.storage = Storage(str(self.folder))
+        self.storage = Storage(self.storage_path)
         self.start_driver()
+
+    @property
+    def storage_path(self) -> str:
+        return self.object_store.uri(ARCHIVE) if self.object_store else str(self.folder)
 
     def start_driver(self) -> list[str]:
         """A driver takes the topic over; returns the files that it swept."""
@@ -134,7 +143,7 @@ class Metering:
                 self.rejected.append((partition, offset, value))
             else:
                 self.accepted.append((partition, offset, event))
-        plan = PassPlan(str(self.folder), self.topic, self._store.epoch, before, limits)
+        plan = PassPlan(self.storage_path, self.topic, self._store.epoch, before, limits)
         return self._commit(plan, sorted(rows, key=_place), len(accepted), len(rejected), came)
 
     def _commit(
@@ -160,7 +169,7 @@ class Metering:
             manifest = store.manifest()
             batches = files_table(manifest.files).to_batches()
             hourly: Counter[tuple[str, str]] = Counter()
-            for part in file_totals(str(self.folder))(batches):
+            for part in file_totals(self.storage_path)(batches):
                 for kind, key, value in (
                     pl.DataFrame(pl.from_arrow(part)).select("type", "id", "value").rows()
                 ):
@@ -172,7 +181,7 @@ class Metering:
     @contextmanager
     def maintenance(self) -> Iterator[MaintenanceSession]:
         """A session of maintenance."""
-        with MaintenanceSession.open(self.database.url, str(self.folder)) as session:
+        with MaintenanceSession.open(self.database.url, self.storage_path) as session:
             yield session
 
     def query(self, statement: str | bytes, *parameters: object) -> list[tuple[Any, ...]]:
@@ -190,8 +199,14 @@ class Metering:
         """The paths in the manifest."""
         return {path for (path,) in self.query("SELECT path FROM ops.archive_files WHERE kind LIKE %s", kind)}
 
+    def _look(self) -> None:
+        if self.object_store:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.object_store.download(ARCHIVE, self.folder)
+
     def in_folder(self, *folders: str) -> set[str]:
         """The files that there are."""
+        self._look()
         return {
             str(path.relative_to(self.folder))
             for folder in folders or ("events", "rejected")
@@ -264,6 +279,7 @@ class Metering:
         assert {row["topic"] for row in rejected} <= {self.topic}
 
     def _read(self, kind: str, paths: set[str]) -> list[dict[str, Any]]:
+        self._look()
         files = [str(self.folder / path) for path in sorted(paths) if path.startswith(f"{kind}/")]
         return list(pads.dataset(files, format="parquet").to_table().to_pylist()) if files else []
 
@@ -280,7 +296,7 @@ class Metering:
         self.check_files(self.in_folder())
         assert self.in_folder() == self.manifest()
         assert self.in_folder("_staging") == set()
-        report = check_integrity(self.database.url, str(self.folder), deep=True)
+        report = check_integrity(self.database.url, self.storage_path, deep=True)
         assert report.differences == []
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from include.maintenance.compaction import CompactionReport, compact_closed_hour
 from include.maintenance.session import MaintenanceSession
 from metering.archive import Storage
 from metering.hour_store import HourStore
+from tests.conftest import Database
+from tests.object_store import ObjectStore
 
 from .conftest import BROKEN, CAME, HOUR, Metering
 
@@ -54,6 +57,19 @@ def test_small_files_become_one_per_hour_and_kind(metering: Metering) -> None:
         partition: [min(span[partition][0] for span in spans), max(span[partition][1] for span in spans)]
         for partition in ("0", "1")
     }
+    metering.check_everything()
+
+
+def test_in_an_object_store(
+    database: Database, object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in object_store.environment.items():
+        monkeypatch.setenv(name, value)
+    metering = Metering(database, tmp_path / "copy", object_store)
+    send_small_files(metering)
+    assert (compact(metering).merged_files, len(metering.manifest())) == (12, 3)
+    metering.send(metering.new_events(5), BROKEN)
+    assert metering.start_driver() == []
     metering.check_everything()
 
 
