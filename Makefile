@@ -1,6 +1,6 @@
 # Every target sets up what it needs by itself. `make help` lists them.
 # Variables, on the command line or in the environment: ANTENNA_HOME (.local), ANTENNA_KAFKA_PORT (9092),
-# ANTENNA_DB_PORT (5433), ANTENNA_AIRFLOW_PORT (8080).
+# ANTENNA_DB_PORT (5433), ANTENNA_AIRFLOW_PORT (8080), ANTENNA_SPARK_MASTER (local[2]).
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help

@@ -1,6 +1,7 @@
 """The environment that every process of the stack runs in."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,7 +59,12 @@ def _connections(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "schema": "antenna",
     }
     connections = {
-        "SPARK_DEFAULT": {"conn_type": "spark", "host": "local[2]", "extra": {"deploy-mode": "client"}},
+        "SPARK_DEFAULT": {
+            "conn_type": "spark",
+            # Another master, such as spark://127.0.0.1:7077, must see this machine's files.
+            "host": os.environ.get("ANTENNA_SPARK_MASTER") or "local[2]",
+            "extra": {"deploy-mode": "client"},
+        },
         "POSTGRES_ANTENNA": {**postgres, "login": "antenna", "password": secrets.db_password},
         "POSTGRES_ANTENNA_READER": {
             **postgres,

@@ -1,5 +1,7 @@
 """Airflow connections, loaded with an error that says how to mend them."""
 
+from dataclasses import dataclass
+
 from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
@@ -28,10 +30,28 @@ def find_connection(conn_id: str) -> Connection | None:
         return None
 
 
-def check_spark_connection(conn_id: str) -> None:
-    """Raise AirflowFailException unless the connection loads and names a Spark master.
+@dataclass(frozen=True)
+class SparkMaster:
+    """Where Spark jobs run. `conf` holds Spark properties for all of them."""
 
-    The provider would submit to YARN without a word.
+    url: str
+    cluster_mode: bool
+    conf: dict[str, str]
+
+    @property
+    def is_kubernetes(self) -> bool:
+        return self.url.startswith("k8s")
+
+    @property
+    def is_yarn(self) -> bool:
+        return self.url.startswith("yarn")
+
+
+def load_spark_master(conn_id: str) -> SparkMaster:
+    """What the connection says: its host, and of its extra `deploy-mode` and `conf`.
+
+    Raises AirflowFailException when it does not load, names no master (the provider would submit to YARN
+    without a word), or asks for what Spark cannot do.
     """
     connection = load_connection(conn_id)
     if connection.conn_type == "spark" and not connection.host:
@@ -39,6 +59,22 @@ def check_spark_connection(conn_id: str) -> None:
             f"Connection {conn_id} names no Spark master: set its host to local[2], spark://host:port, "
             "yarn or k8s://https://host:port."
         )
+    extra = connection.extra_dejson
+    conf = extra.get("conf", {})
+    if not isinstance(conf, dict):
+        raise AirflowFailException(
+            f"Connection {conn_id}: conf {conf!r} in its extra is no JSON object of Spark properties."
+        )
+    host = str(connection.host or "")
+    # Made from a URI, the connection keeps the scheme in its type.
+    url = host if connection.conn_type == "spark" else f"{connection.conn_type}://{host}"
+    master = SparkMaster(url, extra.get("deploy-mode") == "cluster", {k: str(v) for k, v in conf.items()})
+    if master.cluster_mode and not (master.is_kubernetes or master.is_yarn):
+        raise AirflowFailException(
+            f"Connection {conn_id}: deploy-mode cluster is for YARN and Kubernetes: Spark runs no Python "
+            f"driver inside {url!r}. Set deploy-mode to client."
+        )
+    return master
 
 
 def postgres_conninfo(connection: Connection) -> str:

@@ -12,6 +12,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 PASSWORD_VARIABLE: Final = "ANTENNA_DB_PASSWORD"  # noqa: S105 - the name, not the password
+# For a driver in a cluster, whose environment everybody may see.
+PASSWORD_FILE_VARIABLE: Final = "ANTENNA_DB_PASSWORD_FILE"  # noqa: S105 - as above
 _LIBPQ_NAMES: Final = {
     "sslmode": "sslmode",
     "sslrootcert": "sslrootcert",
@@ -29,13 +31,16 @@ class DatabaseError(Exception):
 
 
 def read_password(password_file: str | None) -> str:
-    """The password from a file, or else from ``ANTENNA_DB_PASSWORD`` (empty where neither is given).
+    """The password from the file given, or from the variable ``ANTENNA_DB_PASSWORD``, or from the file that
+    ``ANTENNA_DB_PASSWORD_FILE`` names; empty where there is none of them.
 
     Raises:
         DatabaseError: the file cannot be read.
     """
     if password_file is None:
-        return os.environ.get(PASSWORD_VARIABLE, "")
+        if PASSWORD_VARIABLE in os.environ or PASSWORD_FILE_VARIABLE not in os.environ:
+            return os.environ.get(PASSWORD_VARIABLE, "")
+        password_file = os.environ[PASSWORD_FILE_VARIABLE]
     try:
         return Path(password_file).read_text().rstrip("\n")
     except OSError as error:

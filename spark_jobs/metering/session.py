@@ -1,10 +1,8 @@
 """The Spark session of a job, with the project's own package sent to the executors."""
 
-import tempfile
-import zipfile
-from pathlib import Path
-
 from pyspark.sql import SparkSession
+
+from metering.bundle import zip_package
 
 
 def start_session(name: str, *, ui: bool = True) -> SparkSession:
@@ -22,15 +20,8 @@ def start_session(name: str, *, ui: bool = True) -> SparkSession:
         .config("spark.sql.shuffle.partitions", 8)
         .getOrCreate()
     )
-    _ship_package(spark)
-    return spark
-
-
-def _ship_package(spark: SparkSession) -> None:
     # Executors import what the passes are made of; bare spark-submit ships only the job's own file.
-    package = Path(__file__).parent
-    archive = Path(tempfile.mkdtemp(prefix="antenna-")) / f"{package.name}.zip"
-    with zipfile.ZipFile(archive, "w") as bundle:
-        for module in sorted(package.glob("*.py")):
-            bundle.write(module, f"{package.name}/{module.name}")
-    spark.sparkContext.addPyFile(str(archive))
+    archive = zip_package()
+    if archive is not None:
+        spark.sparkContext.addPyFile(str(archive))
+    return spark

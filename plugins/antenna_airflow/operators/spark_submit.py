@@ -9,16 +9,20 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from airflow.providers.apache.spark.hooks import spark_submit
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from antenna_airflow.connections import check_spark_connection, load_connection
+from antenna_airflow.connections import SparkMaster, load_connection, load_spark_master
 from antenna_airflow.defaults import POSTGRES_CONNECTION
 from antenna_airflow.process_tree import ProcessTree
+from metering.bundle import zip_package
 
 PASSWORD_VARIABLE = "ANTENNA_DB_PASSWORD"  # noqa: S105 - the name of a variable
+# On a standalone cluster an application would take every core, and leave none to the other.
+DEFAULT_CONF = {"spark.cores.max": "2"}
 # Airflow sends SIGKILL 5 s after SIGTERM.
 GRACE_SECONDS = 3.5
 EXIT_CODES = {
@@ -38,6 +42,9 @@ class AntennaSparkSubmitOperator(SparkSubmitOperator):
     The database password goes from the connection `db_conn_id` into the environment of spark-submit when
     the task runs: never into a template, never into `env_vars` (which YARN and Kubernetes put on the
     command line).
+
+    Where the job runs, the connection says, with the Spark properties in its extra's `conf`. In cluster mode,
+    a retry finds the driver of the try before; its password comes from `conf`, as docs/cluster.md says.
     """
 
     def __init__(self, *, db_conn_id: str = POSTGRES_CONNECTION, **kwargs: Any) -> None:
@@ -50,7 +57,7 @@ class AntennaSparkSubmitOperator(SparkSubmitOperator):
 
         Raises AirflowFailException when a connection cannot be used, AirflowException when the job fails.
         """
-        check_spark_connection(self._conn_id)
+        self._adapt_to(load_spark_master(self._conn_id))
         password = load_connection(self._db_conn_id).password
         with _environment(PASSWORD_VARIABLE, password or ""):
             try:
@@ -59,6 +66,24 @@ class AntennaSparkSubmitOperator(SparkSubmitOperator):
                 raise AirflowException(self._describe_failure()) from error
             finally:
                 self._end_processes(grace_seconds=0)
+
+    def _adapt_to(self, master: SparkMaster) -> None:
+        if master.is_kubernetes and not hasattr(spark_submit, "kube_client"):
+            raise AirflowFailException(
+                f"Connection {self._conn_id} names Kubernetes, which needs the package "
+                "apache-airflow-providers-cncf-kubernetes: install it where Airflow's tasks run."
+            )
+        self.conf = {**DEFAULT_CONF, **(self.conf or {}), **master.conf}
+        if not master.cluster_mode:
+            return
+        if master.is_kubernetes:
+            # The image of driver and executors holds the project where Airflow has it.
+            self.application = f"local://{self.application}"
+            self._track_driver_via_k8s_api = True
+        else:
+            # What the driver imports; it has no other file of the project than its own.
+            self.py_files = str(zip_package())
+            self._yarn_track_via_rm_api = True
 
     def on_kill(self) -> None:
         """End the job: it has a moment to stop gracefully, then every process of it is killed."""

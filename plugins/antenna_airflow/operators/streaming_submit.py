@@ -7,7 +7,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowException
 from psycopg import connect
 
-from antenna_airflow.connections import load_connection, postgres_conninfo
+from antenna_airflow.connections import load_connection, load_spark_master, postgres_conninfo
 from antenna_airflow.operators.spark_submit import AntennaSparkSubmitOperator
 from antenna_airflow.watchdog import DriverWatchdog, HeartbeatWatch
 
@@ -37,7 +37,13 @@ class StreamingSubmitOperator(AntennaSparkSubmitOperator):
         self._poll_seconds = poll_seconds
 
     def execute(self, context: Context) -> None:
-        """Run the driver to its end; raises AirflowException when it fails or had to be killed."""
+        """Run the driver to its end; raises AirflowException when it fails or had to be killed.
+
+        A driver in a cluster is beyond the watchdog's reach: it ends itself when it makes no progress.
+        """
+        if load_spark_master(self._conn_id).cluster_mode:
+            super().execute(context)
+            return
         conninfo = postgres_conninfo(load_connection(self._db_conn_id))
         watchdog = DriverWatchdog(
             tree=self._process_tree,

@@ -43,7 +43,7 @@ class Jobs:
 
     def stream(self, *extra: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the streaming job over what is there."""
-        return self._run([*self.streaming_command(), "--available-now", *extra], env)
+        return self.run([*self.streaming_command(), "--available-now", *extra], self.environment(**env))
 
     def start_stream(self, *extra: str) -> subprocess.Popen[bytes]:
         """Start the streaming job; its output goes to driver.log in the folder."""
@@ -52,7 +52,7 @@ class Jobs:
                 [*self.streaming_command(), "--trigger-interval", "1 second", *extra],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._env({}),
+                env=self.environment(),
                 start_new_session=True,
             )
 
@@ -65,7 +65,7 @@ class Jobs:
             "--user-metadata-table", "user_metadata", "--bytes-hourly-table", "bytes_hourly",
             "--user-quota-limit-table", "user_quota_limit",
         ]  # fmt: skip
-        return self._run(command, env)
+        return self.run(command, self.environment(**env))
 
     def streaming_command(self) -> list[str]:
         return [
@@ -95,13 +95,15 @@ class Jobs:
             assert time.monotonic() < deadline, f"{statement}: {found!r} instead of {expected!r}\n{tail}"
             time.sleep(0.3)
 
-    def _run(self, command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    def run(self, command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a command in this environment."""
         return subprocess.run(
-            command, env=self._env(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=180, check=False,
         )  # fmt: skip
 
-    def _env(self, extra: dict[str, str]) -> dict[str, str]:
+    def environment(self, **extra: str) -> dict[str, str]:
+        """What a job finds in its environment."""
         programs = str(Path(sys.executable).parent)
         return {
             # Without PYTHONPATH, as in a bare spark-submit: the job itself ships its package.
