@@ -5,6 +5,7 @@ it at once, leave the same rows.
 """
 
 import sys
+import time
 from argparse import Namespace
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as sf
 
+from metering import logs
 from metering.archive import Storage, StorageError
 from metering.arguments import batch_parser
 from metering.database import DatabaseError, check_tables, connect, conninfo, read_password
@@ -20,6 +22,7 @@ from metering.failures import cause, say_last
 from metering.hour_store import HourStore, Manifest
 from metering.hourly import USER_TYPE, files_table, hour_totals, mail_totals, quota_breaches, users_table
 from metering.session import start_session
+from metering.telemetry import Telemetry, measure_hour
 
 FILES_PER_TASK = 200
 EVENTS_PER_TASK = 2_000_000
@@ -34,6 +37,7 @@ class HourRows(NamedTuple):
 
 def main() -> int:
     """Compute the hour of ``--timestamp``; returns the exit code."""
+    started = time.monotonic()
     arguments = batch_parser().parse_args()
     try:
         dsn = check_inputs(arguments)
@@ -55,12 +59,19 @@ def main() -> int:
         return failed(cause(error))
     except psycopg.Error as error:
         return failed(f"PostgreSQL refused the hour {arguments.timestamp.isoformat()}: {str(error).strip()}")
-    print(
+    telemetry = Telemetry("antenna-batch", {})
+    seconds = time.monotonic() - started
+    measure_hour(telemetry, manifest.events, manifest.total_bytes, len(rows.breaches), seconds)
+    telemetry.flush()
+    logs.info(
         f"hour {arguments.timestamp.isoformat()}: "
         f"{manifest.events:,} events of {manifest.total_bytes:,} bytes in {len(manifest.files):,} files; "
         f"{len(rows.hourly):,} rows in {arguments.bytes_hourly_table}, "
         f"{len(rows.breaches):,} in {arguments.user_quota_limit_table}",
-        flush=True,
+        hour=arguments.timestamp.isoformat(),
+        commit_id=manifest.commit_id,
+        events=manifest.events,
+        bytes=manifest.total_bytes,
     )
     return 0
 

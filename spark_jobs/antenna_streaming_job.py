@@ -18,6 +18,7 @@ from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from metering import logs
 from metering.archive import Storage, StorageError
 from metering.arguments import streaming_parser
 from metering.checkpoints import begin_checkpoint
@@ -29,6 +30,7 @@ from metering.kafka_log import KafkaError, KafkaLog
 from metering.micro_batch import MicroBatchWriter
 from metering.offsets import check_offsets, starting_offsets
 from metering.session import start_session
+from metering.telemetry import StreamMetrics, Telemetry
 
 # Measured: the size of a fetch is the largest single lever on the rate.
 FETCH_OPTIONS = {
@@ -79,10 +81,8 @@ def take_over(
     store = StreamStore(dsn, arguments.topic, arguments.bytes_table)
     epoch = store.open_epoch(socket.gethostname(), os.getpid(), spark.sparkContext.uiWebUrl)
     leftovers = store.sweep(storage)
-    print(
-        f"epoch {epoch} meters topic {arguments.topic}; removed {len(leftovers)} uncommitted files",
-        flush=True,
-    )
+    logs.bind(topic=arguments.topic, epoch=epoch)
+    logs.info(f"epoch {epoch} meters topic {arguments.topic}; removed {len(leftovers)} uncommitted files")
     return store
 
 
@@ -97,8 +97,10 @@ def meter(
 ) -> int:
     """Run the query until it ends, fails or ``stop`` is set; returns the exit code."""
     check_offsets(store, log)
+    telemetry = Telemetry("antenna-streaming", {"topic": arguments.topic, "epoch": store.epoch})
+    metrics = StreamMetrics(telemetry)
     writer = MicroBatchWriter(
-        store, log, storage, arguments.max_future, arguments.max_lateness, arguments.refuse_offsets
+        store, log, storage, arguments.max_future, arguments.max_lateness, arguments.refuse_offsets, metrics
     )
     query = start_query(spark, arguments, store, writer)
     heartbeat = Heartbeat(
@@ -110,6 +112,7 @@ def meter(
         writer.progress,
         arguments.hang_timeout,
         end_process,
+        metrics,
     )
     heartbeat.start()
     java_lives = wait_for_end(query, stop)
@@ -123,6 +126,7 @@ def meter(
         message = "Spark's Java process ended; see the lines above, or whether it was killed for its memory"
         store.close_epoch("failed", message)
         end_process(1, f"antenna_streaming_job.py: {message}")
+    telemetry.flush()
     return outcome(query, writer, store)
 
 

@@ -126,6 +126,8 @@ def _airflow(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
         "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        # Airflow's metrics go where those of the jobs go, if anywhere.
+        "METRICS__OTEL_ON": "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ,
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
         "LOGGING__COLORED_CONSOLE_LOG": "False",
     }

@@ -65,6 +65,12 @@ def write_spark_conf(folder: Path, jars: Path, driver_memory: str = "1g") -> Pat
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.showConsoleProgress": "false",
+        # What Spark tells of itself, and of the stream's rates, stands in its web page for Prometheus.
+        "spark.sql.streaming.metricsEnabled": "true",
+        "spark.metrics.conf.driver.sink.prometheusServlet.class": (
+            "org.apache.spark.metrics.sink.PrometheusServlet"
+        ),
+        "spark.metrics.conf.driver.sink.prometheusServlet.path": "/metrics/prometheus",
     }
     write_private(folder / "spark-defaults.conf", "".join(f"{k} {v}\n" for k, v in defaults.items()))
     write_private(folder / "log4j2.properties", LOG4J2_PROPERTIES)

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import polars as pl
 import psycopg
 
-from metering import statements
+from metering import logs, statements
 from metering.archive import MAINTENANCE_EPOCH, StagedFile, Storage
 from metering.database import connect, table_name
 from metering.leftovers import sweep
@@ -193,7 +193,7 @@ class StreamStore:
             except psycopg.OperationalError as error:
                 if not self._connection.closed or time.monotonic() > deadline:
                     raise
-                print(f"connection to PostgreSQL lost ({str(error).strip()}); connecting again", flush=True)
+                logs.info(f"connection to PostgreSQL lost ({str(error).strip()}); connecting again")
                 self._connection = self._connect()
 
     def _is_committed(self, commit_id: int) -> bool:

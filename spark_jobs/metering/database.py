@@ -11,6 +11,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from metering import logs
+
 PASSWORD_VARIABLE: Final = "ANTENNA_DB_PASSWORD"  # noqa: S105 - the name, not the password
 # For a driver in a cluster, whose environment everybody may see.
 PASSWORD_FILE_VARIABLE: Final = "ANTENNA_DB_PASSWORD_FILE"  # noqa: S105 - as above
@@ -106,7 +108,7 @@ def connect(dsn: str, *, wait_seconds: float = 0.0, **settings: str) -> psycopg.
                     else "check --jdbc-uri and that PostgreSQL is running"
                 )
                 raise DatabaseError(f"PostgreSQL connection failed: {reason}; {fix}") from None
-            print(f"waiting for PostgreSQL: {reason}", flush=True)
+            logs.info(f"waiting for PostgreSQL: {reason}")
             time.sleep(1)
 
 

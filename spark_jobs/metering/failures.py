@@ -1,9 +1,10 @@
 """One line about a failure, out of what Spark reports of it, said so that it is heard."""
 
 import re
-import sys
 import time
 from typing import Final, TextIO
+
+from metering import logs
 
 # spark-submit copies the output of a Python driver in a thread that it does not wait for when the driver
 # fails, so the last line would be lost now and then.
@@ -16,8 +17,14 @@ _RAISED_IN_AN_EXECUTOR: Final = re.compile(
 
 
 def say_last(message: str, stream: TextIO | None = None) -> None:
-    """Print the last line of a process that is about to end with an error, and let spark-submit copy it."""
-    print(message, file=stream or sys.stdout, flush=True)
+    """Say the last line of a process that is about to end with an error, and let spark-submit copy it.
+
+    With ``stream`` it goes there, as it is.
+    """
+    if stream is None:
+        logs.error(message)
+    else:
+        print(message, file=stream, flush=True)
     time.sleep(_COPYING_SECONDS)
 
 

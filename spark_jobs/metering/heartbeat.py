@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import psycopg
 
+from metering import logs
 from metering.database import DatabaseError, connect
 from metering.failures import say_last
 from metering.kafka_log import KafkaError, KafkaLog
 from metering.micro_batch import Progress
+from metering.telemetry import StreamMetrics
 
 INTERVAL_SECONDS: Final = 2.0
 PROGRESS_EVERY_SECONDS: Final = 10.0
@@ -65,6 +67,7 @@ class Heartbeat:
     progress: Progress
     hang_timeout: int
     end_driver: Callable[[int, str], None]
+    metrics: StreamMetrics
     _stopped: threading.Event = field(default_factory=threading.Event)
     _connection: psycopg.Connection[Any] | None = None
     _lag: int = 0
@@ -88,10 +91,10 @@ class Heartbeat:
                 self._beat()
                 self._measure_lag()
             except (psycopg.Error, DatabaseError) as error:
-                print(f"heartbeat: {str(error).strip()}", flush=True)
+                logs.error(f"heartbeat: {str(error).strip()}")
                 self._connection = None
             except KafkaError as error:
-                print(f"heartbeat: {error}", flush=True)
+                logs.error(f"heartbeat: {error}")
             if self._stopped.is_set():
                 return
             self._tell_progress()
@@ -131,6 +134,7 @@ class Heartbeat:
             },
         ).fetchall()
         self._lag = sum(int(lag) for (lag,) in lags)
+        self.metrics.lag(self._lag)
         self._connection.execute(_LAG_OF_MINUTE, {"topic": self.topic, "epoch": self.epoch, "lag": self._lag})
         if self._lag == 0 and len(lags) == len(partitions):
             self._no_lag_at = time.monotonic()
@@ -145,17 +149,17 @@ class Heartbeat:
         progress = self.progress
         records = progress.accepted + progress.rejected
         last = "none yet" if progress.committed_at is None else f"{now - progress.committed_at:.1f} s ago"
-        print(
+        logs.info(
             f"stream: {(records - self._told_records) / seconds:,.0f} events/s, lag {self._lag:,} records, "
             f"last commit {last}, {progress.accepted:,} accepted and {progress.rejected:,} rejected since "
             f"start (epoch {self.epoch})",
-            flush=True,
+            lag=self._lag,
         )
         if self._lost:
-            print(
+            logs.error(
                 f"ALARM: {self._lost:,} records of topic {self.topic!r} were removed from Kafka before they "
                 "were read; see ops.lost_offsets and docs/guarantees.md",
-                flush=True,
+                lost_records=self._lost,
             )
         self._told_at, self._told_records = now, records
 

@@ -10,6 +10,7 @@ import polars as pl
 import psycopg
 from pyspark.sql import DataFrame
 
+from metering import logs
 from metering.archive import Storage, StorageError
 from metering.commits import Advance, MicroBatch, OffsetConflictError, StreamStore, SupersededError
 from metering.events import INT64_MAX, Limits
@@ -28,6 +29,7 @@ from metering.executor_pass import (
 )
 from metering.kafka_log import KafkaAwayError, KafkaLog
 from metering.offsets import advances, tell_lost
+from metering.telemetry import StreamMetrics
 
 # Below this lag one task takes the whole micro-batch: fewer and larger files, and less to start.
 SMALL_BATCH_RECORDS = 50_000
@@ -57,6 +59,7 @@ class MicroBatchWriter:
         max_future: int,
         max_lateness: int | None,
         refused: list[OffsetRange],
+        metrics: StreamMetrics,
     ) -> None:
         self.store = store
         self.log = log
@@ -64,6 +67,7 @@ class MicroBatchWriter:
         self.max_future = max_future
         self.max_lateness = max_lateness
         self.refused = refused
+        self.metrics = metrics
         self.committing = Lock()
         self.progress = Progress()
         self.failure: Exception | None = None
@@ -120,7 +124,7 @@ class MicroBatchWriter:
             except KafkaAwayError as error:
                 if time.monotonic() > deadline:
                     raise
-                print(f"waiting for Kafka: {error}", flush=True)
+                logs.info(f"waiting for Kafka: {error}")
 
     def _plan(self) -> PassPlan:
         now = int(time.time())
@@ -151,8 +155,9 @@ class MicroBatchWriter:
 
     def _commit(self, batch: MicroBatch, largest: LargestEvent | None) -> None:
         with self.committing:
+            started = time.monotonic()
             try:
-                self.store.commit(batch, self.storage.publish)
+                commit_id = self.store.commit(batch, self.storage.publish)
             except psycopg.OperationalError:
                 # It is not known whether PostgreSQL committed: the files stay, and the next driver
                 # removes them if the manifest does not name them.
@@ -165,9 +170,32 @@ class MicroBatchWriter:
                 self.storage.withdraw(batch.files)
                 raise
         tell_lost(self.store.topic, batch.advances)
+        self._tell(batch, commit_id, time.monotonic() - started)
         self.progress.accepted += batch.accepted
         self.progress.rejected += sum(batch.rejected.values())
         self.progress.committed_at = time.monotonic()
+
+    def _tell(self, batch: MicroBatch, commit_id: int, commit_seconds: float) -> None:
+        total_bytes = sum(file.total_bytes for file in batch.files)
+        logs.debug(
+            "committed a micro-batch",
+            commit_id=commit_id,
+            offsets={step.partition: [step.expected_offset, step.next_offset] for step in batch.advances},
+            accepted=batch.accepted,
+            rejected=batch.rejected,
+            bytes=total_bytes,
+            files=len(batch.files),
+            executor_ms=batch.executor_ms,
+            commit_ms=round(commit_seconds * 1000),
+        )
+        self.metrics.committed(
+            batch.accepted,
+            batch.rejected,
+            total_bytes,
+            commit_seconds=commit_seconds,
+            pass_seconds=batch.executor_ms / 1000,
+            newest_event_time=batch.newest_event_time,
+        )
 
 
 def _largest(results: list[PassResult]) -> LargestEvent | None:

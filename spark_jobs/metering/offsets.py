@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from metering import logs
 from metering.commits import Advance, MicroBatch, StreamStore
 from metering.executor_pass import PartitionSpan
 from metering.kafka_log import KafkaError, KafkaLog
@@ -45,10 +46,12 @@ def tell_lost(topic: str, advances: Iterable[Advance]) -> None:
     """Print an alarm for each range of records that retention removed before they were read."""
     for advance in advances:
         for first, end in advance.lost:
-            print(
+            logs.error(
                 f"ALARM: records lost: Kafka's retention removed offsets {first} to {end - 1} of topic "
                 f"{topic!r} partition {advance.partition} before they were read; see ops.lost_offsets",
-                flush=True,
+                topic=topic,
+                partition=advance.partition,
+                offsets=[first, end],
             )
 
 

@@ -27,6 +27,8 @@ USERS_CSV = PROJECT_ROOT / "include" / "provisioner" / "user_metadata.csv"
 LATE_HOURS = (PROJECT_ROOT / "include" / "sql" / "queries" / "late_hours.sql").read_bytes()
 # A record's value, and the reason for which it must be rejected (None: it must be accepted).
 Record: TypeAlias = tuple[bytes | None, str | None]
+# What is longer is no recovery; how long it takes is told in any case.
+LONGEST_RECOVERY = 180
 LARGEST_MESSAGE = 12 * 1024 * 1024
 # Hours that were never computed, or that have received events since.
 NEW_HOURS = """
@@ -193,7 +195,7 @@ class System:
                 found.append(first - max(ended, last_before or 0.0))
             return first is not None
 
-        self.wait(committed, 90, "a commit after the fault")
+        self.wait(committed, LONGEST_RECOVERY, "a commit after the fault")
         return found[0]
 
     def check(self) -> None:
