@@ -51,6 +51,7 @@ from antenna_airflow.defaults import (
     DEFAULT_ARGS,
     JDBC_URI,
     JDBC_USER,
+    OWNER_LINKS,
     POSTGRES_CONNECTION,
     SPARK_CONNECTION,
     SPARK_JOBS,
@@ -88,6 +89,7 @@ with DAG(
     # A run that waits for its hour costs nothing; it must not keep a run by hand or a late hour waiting.
     max_active_runs=16,
     default_args=DEFAULT_ARGS,
+    owner_links=OWNER_LINKS,
     params={"timestamp": TIMESTAMP},
     template_searchpath=[str(CHECKS)],
     tags=[Tag.BATCH],

@@ -44,6 +44,7 @@ from antenna_airflow.defaults import (
     JDBC_URI,
     JDBC_USER,
     KAFKA_BOOTSTRAP_SERVERS,
+    OWNER_LINKS,
     SPARK_CONNECTION,
     SPARK_JOBS,
     STORAGE,
@@ -62,6 +63,7 @@ with DAG(
     # One driver; a second run would only take the stream over from the first.
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
+    owner_links=OWNER_LINKS,
     tags=[Tag.SPEED],
 ) as dag:
     StreamingSubmitOperator(

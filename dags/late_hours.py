@@ -29,7 +29,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, CronTriggerTimetable, task
 
 from antenna_airflow import assets
-from antenna_airflow.defaults import DEFAULT_ARGS, POSTGRES_CONNECTION, QUERIES, Tag
+from antenna_airflow.defaults import DEFAULT_ARGS, OWNER_LINKS, POSTGRES_CONNECTION, QUERIES, Tag
 
 # Beyond these the next run goes on; Airflow allows a thousand mapped tasks.
 HOURS_PER_RUN = 100
@@ -46,6 +46,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=6),
     default_args=DEFAULT_ARGS,
+    owner_links=OWNER_LINKS,
     tags=[Tag.BATCH],
 ) as dag:
 

@@ -36,7 +36,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronTriggerTimetable, Param, task
 
 from antenna_airflow import assets
-from antenna_airflow.defaults import DEFAULT_ARGS, Tag
+from antenna_airflow.defaults import DEFAULT_ARGS, OWNER_LINKS, Tag
 from antenna_airflow.retention_ages import days_from_environment
 
 # An archive of terabytes takes hours to be read or merged for the first time.
@@ -100,6 +100,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=23),
     default_args=DEFAULT_ARGS,
+    owner_links=OWNER_LINKS,
     params=PARAMS,
     tags=[Tag.MAINTENANCE],
 ) as dag:

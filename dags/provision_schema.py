@@ -32,6 +32,7 @@ from antenna_airflow import assets
 from antenna_airflow.defaults import (
     DEFAULT_ARGS,
     KAFKA_CONNECTION,
+    OWNER_LINKS,
     POSTGRES_CONNECTION,
     PROJECT_ROOT,
     READER_CONNECTION,
@@ -49,6 +50,7 @@ with DAG(
     # Two at once would only wait for each other.
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
+    owner_links=OWNER_LINKS,
     tags=[Tag.PROVISION],
 ) as dag:
 

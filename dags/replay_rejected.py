@@ -30,7 +30,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, task
 
 from antenna_airflow import assets
-from antenna_airflow.defaults import DEFAULT_ARGS, Tag
+from antenna_airflow.defaults import DEFAULT_ARGS, OWNER_LINKS, Tag
 from antenna_airflow.params import instant_param
 from metering.reasons import REASONS
 
@@ -62,6 +62,7 @@ with DAG(
     # Two would only wait for each other.
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
+    owner_links=OWNER_LINKS,
     params=PARAMS,
     tags=[Tag.MAINTENANCE],
 ) as dag:

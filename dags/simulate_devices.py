@@ -23,7 +23,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, task
 
 from antenna_airflow import assets
-from antenna_airflow.defaults import DEFAULT_ARGS, KAFKA_CONNECTION, TOPIC, Tag
+from antenna_airflow.defaults import DEFAULT_ARGS, KAFKA_CONNECTION, OWNER_LINKS, TOPIC, Tag
 from antenna_airflow.params import instant_param
 
 MAX_MINUTES = 10_080
@@ -85,6 +85,7 @@ with DAG(
     # Several people may send at once.
     max_active_runs=4,
     default_args=DEFAULT_ARGS,
+    owner_links=OWNER_LINKS,
     params=PARAMS,
     tags=[Tag.SIMULATION],
 ) as dag:

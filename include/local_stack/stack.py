@@ -33,6 +33,8 @@ DAGS = (
     "simulate_devices",
     "maintenance",
     "replay_rejected",
+    "alerts",
+    "quota_alerts",
 )
 START_SECONDS = 180
 POLL_SECONDS = 0.5

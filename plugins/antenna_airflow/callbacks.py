@@ -9,12 +9,28 @@ logger = logging.getLogger(__name__)
 RERUN = "read the task's log above; when the cause is gone, clear the task: it can be run again without harm"
 
 
+# The stream is replaced at once, and the DAG alerts tells when that does not help. What cannot be told cannot
+# be told of either.
+NOT_TOLD = ("antenna_streaming", "alerts", "quota_alerts")
+
+
 def log_failure(context: Mapping[str, Any]) -> None:
-    """Log one line that says what failed, for which hour, why, and what to do next.
+    """Log one line that says what failed, for which hour, why, and what to do next; and tell people.
 
     What to do is the task's own `doc_md` where it has one.
     """
-    logger.error(describe_failure(context))
+    line = describe_failure(context)
+    logger.error(line)
+    ti = context["ti"]
+    if ti.dag_id in NOT_TOLD:
+        return
+    # Here, since it needs what DAGs are made of.
+    from antenna_airflow.alerts import send
+
+    try:
+        send(f"{ti.dag_id}.{ti.task_id} failed", line)
+    except Exception:
+        logger.exception("Nobody could be told of the failure")
 
 
 def describe_failure(context: Mapping[str, Any]) -> str:

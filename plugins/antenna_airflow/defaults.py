@@ -1,5 +1,6 @@
 """What every DAG of the project has in common."""
 
+import os
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -39,7 +40,11 @@ class Tag(StrEnum):
     BATCH = "batch-layer"
     SIMULATION = "simulation"
     MAINTENANCE = "maintenance"
+    ALERTS = "alerts"
 
+
+# Where whoever has a question about a DAG finds its owner: a page, or mailto:.
+OWNER_LINKS = {"antenna": os.environ.get("ANTENNA_OWNER_LINK", "mailto:antenna@localhost")}
 
 # Every task can be run again without harm, so a failure that passes by itself (a service that
 # restarts) is worth a few tries: 10 s, 20 s, 40 s. What no retry can heal raises

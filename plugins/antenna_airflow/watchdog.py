@@ -23,6 +23,7 @@ class Heartbeat(NamedTuple):
 
     driver_pid: int
     heartbeat_at: datetime
+    spark_ui_url: str | None = None
 
 
 @dataclass
@@ -67,7 +68,10 @@ class HeartbeatWatch:
 
 
 class DriverWatchdog(threading.Thread):
-    """Kills the driver's processes when the watch says so; `reason` then tells why."""
+    """Kills the driver's processes when the watch says so; `reason` then tells why.
+
+    `on_start` is called with the driver's first heartbeat.
+    """
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class DriverWatchdog(threading.Thread):
         topic: str,
         watch: HeartbeatWatch,
         poll_seconds: float,
+        on_start: Callable[[Heartbeat], None],
     ) -> None:
         super().__init__(name="driver-watchdog", daemon=True)
         self._tree = tree
@@ -84,12 +89,13 @@ class DriverWatchdog(threading.Thread):
         self._topic = topic
         self._watch = watch
         self._poll_seconds = poll_seconds
+        self._on_start = on_start
         self._stopped = threading.Event()
         self.reason: str | None = None
 
     def run(self) -> None:
         """Watch until stopped or until the driver had to be killed."""
-        blind = False
+        blind, started = False, False
         while not self._stopped.wait(self._poll_seconds):
             tree = self._tree()
             if tree is None:
@@ -103,7 +109,11 @@ class DriverWatchdog(threading.Thread):
                 self._watch.pause(time.monotonic())
                 continue
             blind = False
-            self.reason = self._watch.judge(time.monotonic(), heartbeat, tree.pids())
+            pids = tree.pids()
+            if not started and heartbeat is not None and heartbeat.driver_pid in pids:
+                started = True
+                self._on_start(heartbeat)
+            self.reason = self._watch.judge(time.monotonic(), heartbeat, pids)
             if self.reason is not None:
                 logger.error("Watchdog: %s; killing it, so that it is replaced", self.reason)
                 tree.kill()

@@ -12,11 +12,12 @@ from typing import Any
 from airflow.providers.apache.spark.hooks import spark_submit
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk import Context
+from airflow.sdk import BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from antenna_airflow.connections import SparkMaster, load_connection, load_spark_master
 from antenna_airflow.defaults import POSTGRES_CONNECTION
+from antenna_airflow.links import PageLink
 from antenna_airflow.process_tree import ProcessTree
 from metering.bundle import zip_package
 
@@ -46,6 +47,8 @@ class AntennaSparkSubmitOperator(SparkSubmitOperator):
     Where the job runs, the connection says, with the Spark properties in its extra's `conf`. In cluster mode,
     a retry finds the driver of the try before; its password comes from `conf`, as docs/cluster.md says.
     """
+
+    operator_extra_links: tuple[BaseOperatorLink, ...] = (PageLink(),)
 
     def __init__(self, *, db_conn_id: str = POSTGRES_CONNECTION, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -8,8 +8,11 @@ from airflow.sdk.exceptions import AirflowException
 from psycopg import connect
 
 from antenna_airflow.connections import load_connection, load_spark_master, postgres_conninfo
+from antenna_airflow.links import PageLink, SparkUiLink, store_link
 from antenna_airflow.operators.spark_submit import AntennaSparkSubmitOperator
-from antenna_airflow.watchdog import DriverWatchdog, HeartbeatWatch
+from antenna_airflow.watchdog import DriverWatchdog, Heartbeat, HeartbeatWatch
+
+PAGE_LINK, SPARK_UI_LINK = PageLink(), SparkUiLink()
 
 
 class StreamingSubmitOperator(AntennaSparkSubmitOperator):
@@ -18,6 +21,8 @@ class StreamingSubmitOperator(AntennaSparkSubmitOperator):
     A driver whose heartbeat in ops.streams stands still for `hang_limit` is killed with all its processes,
     also when they are stopped (SIGSTOP) and cannot end themselves; the task then fails and is tried again.
     """
+
+    operator_extra_links = (PAGE_LINK, SPARK_UI_LINK)
 
     def __init__(
         self,
@@ -44,6 +49,9 @@ class StreamingSubmitOperator(AntennaSparkSubmitOperator):
         if load_spark_master(self._conn_id).cluster_mode:
             super().execute(context)
             return
+        if "ti" in context:
+            key: Any = context["ti"]
+            store_link(context, PAGE_LINK, PAGE_LINK.get_link(self, ti_key=key))
         conninfo = postgres_conninfo(load_connection(self._db_conn_id))
         watchdog = DriverWatchdog(
             tree=self._process_tree,
@@ -56,6 +64,7 @@ class StreamingSubmitOperator(AntennaSparkSubmitOperator):
                 leftover_limit=self._leftover_limit,
             ),
             poll_seconds=self._poll_seconds,
+            on_start=lambda heartbeat: self._show_spark_ui(context, heartbeat),
         )
         watchdog.start()
         try:
@@ -66,3 +75,8 @@ class StreamingSubmitOperator(AntennaSparkSubmitOperator):
             raise AirflowException(f"{self.name} was killed: {watchdog.reason}") from error
         finally:
             watchdog.stop()
+
+    @staticmethod
+    def _show_spark_ui(context: Context, heartbeat: Heartbeat) -> None:
+        if "ti" in context and heartbeat.spark_ui_url is not None:
+            store_link(context, SPARK_UI_LINK, heartbeat.spark_ui_url)

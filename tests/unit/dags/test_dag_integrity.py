@@ -13,16 +13,18 @@ from airflow.sdk import DAG, Asset
 
 from antenna_airflow import assets
 from antenna_airflow.callbacks import log_failure
-from antenna_airflow.defaults import DEFAULT_ARGS, PROJECT_ROOT, Tag
+from antenna_airflow.defaults import DEFAULT_ARGS, OWNER_LINKS, PROJECT_ROOT, Tag
 
 DAGS_FOLDER = PROJECT_ROOT / "dags"
 # Spelled out, so that a DAG that is not found fails the test.
 DAGS = [
+    "alerts",
     "antenna_batch",
     "antenna_streaming",
     "late_hours",
     "maintenance",
     "provision_schema",
+    "quota_alerts",
     "replay_rejected",
     "simulate_devices",
 ]
@@ -63,6 +65,10 @@ def test_page_says_what_goes_in_and_out_and_how_to_recover(dag: DAG) -> None:
     for words in (f"# {dag.dag_id}", "**Inputs**", "**Outputs**", "**Rerun**", "**Recover**"):
         assert words in (dag.doc_md or "")
     assert dag.description
+
+
+def test_owner_is_to_be_found(dag: DAG) -> None:
+    assert dag.owner_links == OWNER_LINKS
 
 
 def test_tags_are_known_ones(dag: DAG) -> None:
