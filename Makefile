@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run stop status check replay setup test drill soak lint requirements
+.PHONY: help run stop status check replay setup test drill soak lint audit sbom requirements
 
 PYTHON := .venv/bin/python
 STACK := $(PYTHON) -m include.local_stack
@@ -62,6 +62,16 @@ lint: ## Linters and types
 	@$(PYTHON) -m ruff format --check $(CODE)
 	@$(PYTHON) -m mypy $(CODE)
 	@$(PYTHON) -m sqlfluff lint --disable-progress-bar include/sql
+
+audit: ## Look for known weaknesses of the locked packages; needs PyPI's advisories, fails where they are not reached
+	@scripts/setup.sh dev
+	@$(PYTHON) -m pip_audit --strict --disable-pip --progress-spinner off -r requirements.txt
+
+sbom: ## Write artifacts/sbom.json, the locked packages in CycloneDX
+	@scripts/setup.sh dev
+	@mkdir -p artifacts
+	@$(PYTHON) -m cyclonedx_py requirements --output-reproducible -o artifacts/sbom.json requirements.txt
+	@echo artifacts/sbom.json
 
 requirements: ## Compile requirements*.txt from requirements*.in
 	@scripts/setup.sh dev
