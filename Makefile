@@ -65,12 +65,12 @@ lint: ## Linters and types
 
 audit: ## Look for known weaknesses of the locked packages; needs PyPI's advisories, fails where they are not reached
 	@scripts/setup.sh dev
-	@$(PYTHON) -m pip_audit --strict --disable-pip --progress-spinner off -r requirements.txt
+	@.venv/bin/uv tool run --quiet pip-audit@2.10.1 --strict --disable-pip --progress-spinner off -r requirements.txt
 
 sbom: ## Write artifacts/sbom.json, the locked packages in CycloneDX
 	@scripts/setup.sh dev
 	@mkdir -p artifacts
-	@$(PYTHON) -m cyclonedx_py requirements --output-reproducible -o artifacts/sbom.json requirements.txt
+	@.venv/bin/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible -o artifacts/sbom.json requirements.txt
 	@echo artifacts/sbom.json
 
 requirements: ## Compile requirements*.txt from requirements*.in
